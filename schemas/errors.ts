@@ -1,0 +1,385 @@
+/**
+ * The error table (design.md §4.6): the table is the file. Code decides, not class.
+ *
+ * Owns: every code Sluice can show, its message template, HTTP status where a client sees it, fix hint and disposition.
+ * Messages never repeat their cause; `cause` carries the chain. Every code has a test and a `sluice help <code>` page (made from this table).
+ */
+
+/**
+ * What the runtime does with a record or partition that meets the error.
+ * `retry`: again later, in order per key. `reject`: the caller's fault, answer. `dead-letter`: park the record and go on.
+ * `hold`: stop this partition or egress and alarm; nothing dropped. `fatal`: stop the process.
+ */
+export type Disposition = 'retry' | 'reject' | 'dead-letter' | 'hold' | 'fatal'
+
+/** Exit codes of the CLI (design.md §4.4). */
+export type ExitCode = 1 | 2 | 3
+
+interface ErrorRow {
+  readonly what: string
+  readonly why: string
+  readonly fix: string
+  readonly disposition: Disposition
+  readonly exit: ExitCode
+  readonly http?: number
+}
+
+const row = (what: string, disposition: Disposition, exit: ExitCode, why: string, fix: string, http?: number): ErrorRow => ({
+  what,
+  why,
+  fix,
+  disposition,
+  exit,
+  ...(http === undefined ? {} : { http }),
+})
+
+export const errors = {
+  // configuration and use
+  SLU_CONFIG_INVALID: row(
+    'the site configuration has problems',
+    'fatal',
+    1,
+    'A key is unknown, a value has the wrong type, unit or range, or a reference names nothing.',
+    'Correct the lines listed; `sluice config check` lists them again. Nothing was started.',
+  ),
+  SLU_CONFIG_MISSING: row(
+    'the configuration file or a file it names cannot be read',
+    'fatal',
+    1,
+    'The path does not exist or is not readable by this user.',
+    'Check the path printed; give another with --site <file>.',
+  ),
+  SLU_USE: row('the command was called wrongly', 'fatal', 1, 'An argument or option is unknown, missing or malformed.', 'See `sluice <verb> --help`.'),
+  SLU_HANDLER_INVALID: row(
+    'the handler file does not define a function',
+    'fatal',
+    1,
+    'Its default export is not the value of defineFunction(), or the file failed to load.',
+    'Export default defineFunction({...}); see README, "Write a handler".',
+  ),
+  SLU_INTERNAL: row('an invariant of Sluice itself does not hold', 'fatal', 2, 'This is a defect in Sluice.', 'Keep the log and report it with the chain printed below.'),
+  // the log
+  SLU_LOG_UNREACHABLE: row(
+    'no broker answered',
+    'retry',
+    2,
+    'Nothing listens at the bootstrap addresses, or a firewall is between.',
+    'Check log.kafka.brokers and that the broker runs (`npm run kafka` starts one here).',
+  ),
+  SLU_LOG_ADVERTISED: row(
+    'the broker advertised an address this client cannot reach',
+    'fatal',
+    2,
+    'The bootstrap address answered, but its metadata names another one that does not.',
+    'Set advertised.listeners of the broker to an address reachable from here.',
+  ),
+  SLU_LOG_LISTENER: row(
+    'the listener speaks another protocol',
+    'fatal',
+    2,
+    'TLS on one side and plain text on the other, or not a Kafka listener at all.',
+    'Compare log.kafka.tls and the port with the listeners of the broker.',
+  ),
+  SLU_LOG_AUTH: row(
+    'the broker refused the credentials',
+    'fatal',
+    2,
+    'User, password or mechanism is not what the broker expects.',
+    'Check log.kafka.sasl and the environment variables it names.',
+  ),
+  SLU_LOG_FORBIDDEN: row(
+    'the broker refused the operation',
+    'hold',
+    2,
+    'The principal lacks an ACL for this topic, group or transactional id.',
+    'Grant it (see docs, "ACLs") and restart.',
+  ),
+  SLU_LOG_TOPIC_MISSING: row('a topic does not exist', 'fatal', 2, 'Sluice never relies on automatic creation.', 'Run `sluice topics apply`.'),
+  SLU_LOG_TOPIC_MISCONFIGURED: row(
+    'a topic has settings that break a guarantee',
+    'fatal',
+    2,
+    'A windowed input needs LogAppendTime (W1); requests and results need the same partition count (R1).',
+    'Recreate or alter the topic as `sluice topics ls` says.',
+  ),
+  SLU_LOG_TRUNCATED: row(
+    'the committed offset is no longer in the log',
+    'hold',
+    2,
+    'Retention removed records that had not been read, or the topic was recreated. Going on silently would lose them (C7).',
+    'Accept the loss by resetting the group offset with the tools of your Kafka, or use a new group.',
+  ),
+  SLU_LOG_STALE_EPOCH: row(
+    'the partition belongs to another member now',
+    'retry',
+    2,
+    'A rebalance moved it while work was under way; the work is void (C3).',
+    'Nothing: the new owner does it.',
+  ),
+  SLU_LOG_FENCED: row(
+    'a newer holder has fenced this producer',
+    'retry',
+    2,
+    'Another process opened the fenced producer of the same partition (C8, R1).',
+    'Nothing if a rebalance is under way; else look for two sites with one topicPrefix.',
+  ),
+  SLU_LOG_RECORD_TOO_LARGE: row(
+    'a record is larger than the topic accepts',
+    'dead-letter',
+    2,
+    'max.message.bytes of the topic is smaller than the record.',
+    'Send less, or raise max.message.bytes.',
+  ),
+  SLU_LOG_METADATA_TOO_LARGE: row(
+    'commit metadata is larger than 3,500 bytes',
+    'hold',
+    2,
+    'Brokers refuse more than 4,096 (C2).',
+    'Use fewer source partitions per partials topic.',
+  ),
+  SLU_LOG_STORAGE: row(
+    'the embedded log cannot write its files',
+    'fatal',
+    2,
+    'The disk is full, read-only, or another process has the log open.',
+    'Free space, check permissions of log.embedded.dir, stop the other process.',
+  ),
+  SLU_LOG_DLQ_UNWRITABLE: row(
+    'a dead letter could not be written',
+    'hold',
+    2,
+    'The partition stops rather than lose the record (D3).',
+    'Check the *.dlq topic and its permissions; the partition goes on by itself.',
+  ),
+  SLU_LOG_FAILED: row('the log answered with an error that is not retried', 'hold', 2, 'See the cause printed below.', 'See the cause; the partition stands until restarted.'),
+  // records
+  SLU_RECORD_UNDECODABLE: row(
+    'a record cannot be decoded',
+    'dead-letter',
+    1,
+    'The bytes are not what the topic promises: cut short, another format, or damaged.',
+    'Look at the dead letter: `sluice tail <topic>.dlq`.',
+    400,
+  ),
+  SLU_RECORD_SCHEMA_UNKNOWN: row(
+    'a record names a schema nobody knows',
+    'dead-letter',
+    1,
+    'The fingerprint or schema id is not among the shipped schemas.',
+    'Upgrade Sluice, or register the writer schema.',
+    400,
+  ),
+  SLU_RECORD_SCHEMA_HOSTILE: row(
+    'a foreign schema was refused',
+    'dead-letter',
+    1,
+    'It holds a forbidden name such as __proto__, or is too large or too deep.',
+    'Correct the producer.',
+    400,
+  ),
+  SLU_RECORD_TOO_LARGE: row(
+    'a record is larger than this function accepts',
+    'dead-letter',
+    1,
+    'The limit protects memory (C6).',
+    'Send smaller records, or raise the function’s limit.',
+    413,
+  ),
+  SLU_RECORD_FUTURE: row(
+    'a record is dated later than its append time allows',
+    'dead-letter',
+    1,
+    'The clock of the producer runs ahead; one bad clock must not close every window (W1).',
+    'Correct the clock of the producer.',
+  ),
+  SLU_RECORD_REFUSED: row('a handler refused the record', 'dead-letter', 1, 'See the message of the handler.', 'Correct the record and redrive it.', 422),
+  SLU_HANDLER_FAILED: row(
+    'a handler threw',
+    'dead-letter',
+    1,
+    'See the chain printed below; the record is parked with its coordinates.',
+    'Correct the handler and redrive the record.',
+    500,
+  ),
+  SLU_HANDLER_TIMEOUT: row('a handler did not finish in time', 'retry', 1, 'Its deadline passed and it was aborted.', 'Raise the deadline or make the effect faster.', 504),
+  // windows
+  SLU_WINDOW_PARAMETERS: row(
+    'the window parameters differ from those of the consumer group',
+    'fatal',
+    2,
+    'Other parameters under the same group would emit other windows for the same records (W3).',
+    'Give the function a new group, or restore the parameters.',
+  ),
+  // telemetry
+  SLU_TELEMETRY_PART: row(
+    'part of a scrape could not be parsed',
+    'dead-letter',
+    1,
+    'The rest was kept; the lines named were not understood (N2).',
+    'Look at the dead letter: it names line and reason.',
+  ),
+  SLU_TELEMETRY_FORMAT: row('a record is not in the format of its topic', 'dead-letter', 1, 'Nothing in it could be parsed.', 'Check `sources` in site.yaml and the producer.'),
+  SLU_HEALTH_RULES: row('the health rules are not valid', 'fatal', 1, 'A rule names an unknown signal, verdict or threshold.', 'Correct the rule named.'),
+  // routing
+  SLU_ROUTE_INVALID: row('the request is not valid', 'reject', 1, 'A field is missing or out of range; times are epoch milliseconds, not seconds.', 'Correct the request.', 400),
+  SLU_ROUTE_KEY_MISMATCH: row(
+    'the record key is not the request id',
+    'dead-letter',
+    1,
+    'One visible result per id rests on the key (R1).',
+    'Send the request id as the record key.',
+    400,
+  ),
+  SLU_ROUTE_MODEL_UNKNOWN: row(
+    'no pool serves the model',
+    'reject',
+    1,
+    'The model is not in `pools[].endpoints[].models` and no contract was named.',
+    'Ask for a served model, or name a contract.',
+    404,
+  ),
+  SLU_ROUTE_API_UNSUPPORTED: row(
+    'the api is not spoken by any endpoint of the model',
+    'reject',
+    1,
+    'The endpoints of this model speak another API.',
+    'Use the API of the endpoint.',
+    400,
+  ),
+  SLU_ROUTE_CONTRACT_UNKNOWN: row(
+    'the contract named does not exist or does not cover the model',
+    'reject',
+    1,
+    'A substitute is used only under a declared contract (R2).',
+    'Name a contract of site.yaml.',
+    400,
+  ),
+  SLU_ROUTE_STREAM_UNSUPPORTED: row('streaming is not possible over the log', 'reject', 1, 'A result is one record.', 'Send stream: false, or use the HTTP front door.', 400),
+  SLU_ROUTE_BODY_TOO_LARGE: row('the request body is too large', 'reject', 1, 'The limit stands in site.yaml.', 'Send a smaller body.', 413),
+  SLU_ROUTE_RESULT_TOO_LARGE: row(
+    'the answer is too large for the results topic',
+    'reject',
+    1,
+    'The endpoint answered more than max.message.bytes allows.',
+    'Ask for less, or raise the limits.',
+    502,
+  ),
+  SLU_ROUTE_DEADLINE: row(
+    'the deadline has passed',
+    'reject',
+    1,
+    'The request was not answered in time and was not, or no longer, executed (R3).',
+    'Give more time or ask again.',
+    504,
+  ),
+  SLU_ROUTE_CANCELLED: row('the request was cancelled', 'reject', 1, 'A null value under its id was published.', 'Nothing.', 499),
+  SLU_ROUTE_NO_ENDPOINT: row(
+    'no endpoint was left',
+    'reject',
+    1,
+    'All endpoints of the model were sick, full or failing until the deadline (R8).',
+    'See `evidence.lost` of the result.',
+    503,
+  ),
+  SLU_ROUTE_TENANT_LIMIT: row('too many requests of this tenant wait', 'reject', 1, 'The bound keeps one tenant from starving the others (R6).', 'Slow down.', 429),
+  SLU_ROUTE_ENDPOINT_FAILED: row('the endpoints tried all failed', 'reject', 1, 'Attempts or retry budget are used up (R4).', 'See `evidence.attempts`.', 502),
+  SLU_ROUTE_ID_REUSED: row('the request id was used before with another body', 'dead-letter', 1, 'An id has one visible result (R1).', 'Use a new id.', 422),
+  SLU_ROUTE_STALE: row(
+    'the request is older than the deduplication horizon or dated in the future',
+    'dead-letter',
+    1,
+    'Whether it was answered before can no longer be known (R1).',
+    'Send it again under a new id with a right createdMs.',
+    400,
+  ),
+  // egress
+  SLU_EGRESS_POLICY: row(
+    'the policy bundle is not usable',
+    'hold',
+    3,
+    'It is missing, malformed, expired, or its hashes do not match. Nothing leaves.',
+    'Correct the bundle; `sluice doctor` names the file.',
+  ),
+  SLU_EGRESS_DENIED: row(
+    'the policy does not permit this to leave',
+    'reject',
+    3,
+    'Deny by default: the metric, field or destination is not permitted.',
+    'If it should leave, the bundle must say so.',
+  ),
+  SLU_EGRESS_UNKNOWN_FIELD: row(
+    'a summary carries a field that has no class',
+    'dead-letter',
+    3,
+    'Unknown fields reject the object (E01).',
+    'Give the field a class in the schema and the bundle.',
+  ),
+  SLU_EGRESS_HOLD: row(
+    'egress is held',
+    'hold',
+    3,
+    'A fact needed for the decision is missing, or a destination refuses. Nothing was dropped.',
+    'See the reason; egress goes on by itself when it is gone.',
+  ),
+  SLU_EGRESS_CONFLICT: row(
+    'the destination holds another object under this key',
+    'hold',
+    3,
+    'First write wins; something else wrote there (W11).',
+    'Find out who wrote it; nothing was overwritten.',
+  ),
+  SLU_LEDGER_UNWRITABLE: row(
+    'the ledger cannot be written',
+    'fatal',
+    3,
+    'Disk full, failed fsync, or another writer holds the lock. Nothing leaves without a leaf.',
+    'Free space or stop the other writer, then restart.',
+  ),
+  SLU_LEDGER_CORRUPT: row(
+    'the ledger does not verify',
+    'hold',
+    3,
+    'A leaf, tile or checkpoint was changed, truncated or damaged.',
+    'Keep the files; `sluice egress verify` names the first bad leaf. Restore from the witness or a copy.',
+  ),
+  // environment
+  SLU_ENV_PORT: row('a port is taken', 'fatal', 2, 'Another process listens there.', 'Stop it or choose another port in site.yaml.'),
+  SLU_ENV_SECRET: row('a secret named in site.yaml is not set', 'fatal', 2, 'The environment variable or file does not exist or is empty.', 'Set it; see the name printed.'),
+  SLU_ENV_TOOL: row('a program this needs is missing', 'fatal', 2, 'See the name printed.', 'Install it, or use a command that does without.'),
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof errors
+
+/** The one error class. `detail` says which (file, topic, field…), never why again; `cause` carries the chain. */
+export class SluiceError extends Error {
+  readonly code: ErrorCode
+  readonly detail: string
+
+  constructor(code: ErrorCode, detail: string, cause?: unknown) {
+    super(`${code}: ${errors[code].what}${detail === '' ? '' : `: ${detail}`}`, cause === undefined ? undefined : { cause })
+    this.name = 'SluiceError'
+    this.code = code
+    this.detail = detail
+  }
+
+  get disposition(): Disposition {
+    return errors[this.code].disposition
+  }
+}
+
+/** The code of anything thrown; what is not ours is `fallback`. */
+export function asSluiceError(thrown: unknown, fallback: ErrorCode): SluiceError {
+  return thrown instanceof SluiceError ? thrown : new SluiceError(fallback, thrown instanceof Error ? thrown.name : typeof thrown, thrown)
+}
+
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(errors, text)
+}
+
+/** The chain of messages below an error, outermost first. */
+export function causeChain(thrown: unknown): string[] {
+  const chain: string[] = []
+  for (let e: unknown = thrown; e !== undefined && e !== null && chain.length < 10; e = e instanceof Error ? e.cause : undefined)
+    chain.push(e instanceof Error ? e.message : String(e))
+  return chain
+}

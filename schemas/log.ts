@@ -1,0 +1,193 @@
+/**
+ * The log seam: the only shape in which the rest of Sluice sees a log (Kafka, the embedded log, the in-memory twin).
+ *
+ * Owns: the types of records, consumers, producers, readers and admin, and what each promises. No client type passes it.
+ * Must hold for every driver (one conformance suite): C2, C3, C4, C6, C7, C8 and the fencing that R1 rests on.
+ * Topic names here are the broker's own (with `topicPrefix`); the prefix is put on by the runner.
+ */
+
+export interface TopicPartition {
+  readonly topic: string
+  readonly partition: number
+}
+
+/** Header order is kept; a header name may repeat. */
+export type LogHeaders = readonly (readonly [name: string, value: Buffer])[]
+
+/** One message of the log. `timestampMs` is what the log stores (create or append time); `appendMs` is the broker's append time, null where the topic keeps the producer's. */
+export interface LogRecord extends TopicPartition {
+  readonly offset: bigint
+  readonly timestampMs: number
+  readonly appendMs: number | null
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: LogHeaders
+}
+
+/** A record to append. Without `partition` it is chosen as Kafka's default partitioner does (murmur2 of the key; a null key: any). */
+export interface OutRecord {
+  readonly topic: string
+  readonly partition?: number
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers?: LogHeaders
+  /** Epoch ms; ignored by the log where the topic keeps append time. */
+  readonly timestampMs?: number
+}
+
+/** Where one `OutRecord` landed, in the order sent. */
+export interface Appended extends TopicPartition {
+  readonly offset: bigint
+}
+
+export interface Committed {
+  readonly nextOffset: bigint
+  readonly metadata: string
+}
+
+/** A partition handed to this member. `epoch` rises with every assignment; work of an older epoch is void (C3). Offset and metadata come from one read (C2). */
+export interface Assignment extends TopicPartition {
+  readonly epoch: number
+  readonly committed: Committed | null
+}
+
+/** Where to begin. `'start'` = the log's first record. A number below the log's start holds the partition with SLU_LOG_TRUNCATED (C7). */
+export interface StartAt extends TopicPartition {
+  readonly nextOffset: bigint | 'start'
+}
+
+export interface CommitEntry extends TopicPartition {
+  readonly epoch: number
+  readonly nextOffset: bigint
+  /** At most 3,500 bytes of UTF-8 (C2). */
+  readonly metadata: string
+}
+
+export interface ConsumerEvents {
+  /** No record of these partitions is delivered before the promise resolves. */
+  assigned(assignments: readonly Assignment[]): Promise<readonly StartAt[]>
+  /** Awaited before the group may go on. `lost` = we were thrown out: drop state, do not commit (C4). */
+  revoked(partitions: readonly TopicPartition[], lost: boolean): Promise<void>
+  /** `readTo` = position after this fetch, control records included; `records` may be empty. Never called after `revoked` for that epoch. */
+  records(partition: TopicPartition, epoch: number, records: readonly LogRecord[], readTo: bigint): void
+  /** The partition stands still until re-assigned, e.g. SLU_LOG_TRUNCATED (C7). */
+  held(partition: TopicPartition, error: Error): void
+  /** The consumer has ended by itself and will not go on (bad credentials, missing topic…). */
+  failed(error: Error): void
+}
+
+export interface LogConsumer {
+  /** Resolves when the member has joined; a missing topic or an unreachable log rejects with a SluiceError. */
+  start(events: ConsumerEvents): Promise<void>
+  pause(partitions: readonly TopicPartition[]): void
+  resume(partitions: readonly TopicPartition[]): void
+  /** Rejects with SLU_LOG_STALE_EPOCH when an entry's epoch is no longer ours; retried inside only while it is (C3). */
+  commit(entries: readonly CommitEntry[]): Promise<void>
+  /** Position of the end (next offset to be written, committed or not) as last seen; null before the first fetch answered. */
+  endOffset(partition: TopicPartition): bigint | null
+  /** Revokes (not lost), leaves the group, closes. */
+  stop(): Promise<void>
+}
+
+export interface LogProducer {
+  /** Resolves when every record is acknowledged by all in-sync replicas; order per partition is kept; idempotent. Rejects with SLU_LOG_RECORD_TOO_LARGE, SLU_LOG_UNREACHABLE… */
+  send(records: readonly OutRecord[]): Promise<Appended[]>
+  close(): Promise<void>
+}
+
+/** One holder per name: opening it fences every earlier holder, whose next write rejects with SLU_LOG_FENCED (C8, R1). */
+export interface FencedProducer {
+  /** All or nothing. Offsets are those given by the log. */
+  transaction(records: readonly OutRecord[]): Promise<Appended[]>
+  close(): Promise<void>
+}
+
+export interface TailBatch extends TopicPartition {
+  readonly records: readonly LogRecord[]
+  /** Position after this fetch, control records included. */
+  readonly readTo: bigint
+}
+
+export interface TailOptions {
+  readonly topic: string
+  readonly partitions: readonly number[] | 'all'
+  /** `'start'`, `'end'`, or a next offset per partition (a partition left out starts at the start). Below the log's start: rejects with SLU_LOG_TRUNCATED. */
+  readonly from: 'start' | 'end' | ReadonlyMap<number, bigint>
+  /** Leave out records of open and aborted transactions. */
+  readonly committedOnly: boolean
+  /** End the iteration at the ends seen when the tail was opened; otherwise it follows. */
+  readonly untilEnd: boolean
+}
+
+/** Group-less reading: tables and tails. Iterate once. */
+export interface LogTail extends AsyncIterable<TailBatch> {
+  /** Resolves once everything up to the ends seen at opening has been yielded. */
+  readonly caughtUp: Promise<void>
+  close(): Promise<void>
+}
+
+export interface LogReader {
+  open(options: TailOptions): Promise<LogTail>
+  close(): Promise<void>
+}
+
+export interface TopicSpec {
+  readonly name: string
+  readonly partitions: number
+  readonly replication: number
+  readonly timestampType: 'CreateTime' | 'LogAppendTime'
+  readonly cleanup: 'delete' | 'compact'
+  /** Milliseconds; -1 = for ever. */
+  readonly retentionMs: number
+  readonly maxMessageBytes: number
+}
+
+export interface TopicInfo {
+  readonly name: string
+  readonly partitions: number
+  readonly timestampType: 'CreateTime' | 'LogAppendTime'
+  readonly cleanup: string
+  readonly retentionMs: number
+}
+
+export interface PartitionRange {
+  readonly partition: number
+  /** First offset still held. */
+  readonly startOffset: bigint
+  /** Next offset to be written. */
+  readonly endOffset: bigint
+}
+
+export interface LogAdmin {
+  topics(): Promise<TopicInfo[]>
+  /** Creates what is missing and waits until every partition has a leader; existing topics are left alone and listed. */
+  createTopics(specs: readonly TopicSpec[]): Promise<{ created: string[]; existing: string[] }>
+  /** Rejects with SLU_LOG_TOPIC_MISSING. */
+  ranges(topic: string): Promise<PartitionRange[]>
+  committed(group: string, topic: string): Promise<Map<number, Committed>>
+  close(): Promise<void>
+}
+
+export interface LogCapabilities {
+  readonly transactions: boolean
+  readonly commitMetadata: boolean
+  readonly perPartitionPause: 'native' | 'emulated'
+  readonly codecs: readonly string[]
+}
+
+export interface LogDriver {
+  readonly name: 'kafka' | 'embedded' | 'memory'
+  readonly capabilities: LogCapabilities
+  /** One member of `group`. Groups begin at the start of the log unless committed (C7). */
+  consumer(options: { group: string; topics: readonly string[]; bytesInFlightMax?: number; sessionMs?: number }): LogConsumer
+  producer(): LogProducer
+  /** Resolves once every earlier holder of `name` is refused. */
+  fencedProducer(name: string): Promise<FencedProducer>
+  reader(): LogReader
+  admin(): LogAdmin
+  /** Closes what it handed out too. */
+  close(): Promise<void>
+}
+
+/** Commit metadata above this is refused before it is sent; brokers stop at 4,096 (C2). */
+export const COMMIT_METADATA_BYTES_MAX = 3500

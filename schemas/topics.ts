@@ -1,0 +1,66 @@
+/**
+ * The topic table (design.md §4.1): every topic Sluice reads or writes, with the settings a guarantee rests on.
+ *
+ * Owns: logical names, timestamp type (W1: windowed inputs carry append time), cleanup, default partitions and retention, and the
+ * `.late`/`.dlq` companions. `sluice topics apply` and `sluice start` create from here; nothing relies on auto-creation.
+ */
+import type { TopicSpec } from './log.ts'
+
+export interface TopicRow {
+  readonly name: string
+  readonly timestampType: 'CreateTime' | 'LogAppendTime'
+  readonly cleanup: 'delete' | 'compact'
+  /** `late`: a windowed input; `dlq`: an input of any function. */
+  readonly companions: readonly ('late' | 'dlq')[]
+  /** 'default' follows `log.topics.partitions`; 'requests' = same fixed count for requests and results (R1). */
+  readonly partitions: 'default' | 'requests'
+  readonly retentionMs: number
+  readonly value: string
+}
+
+const HOUR = 3_600_000
+const t = (name: string, value: string, more: Partial<TopicRow> = {}): TopicRow => ({
+  name,
+  value,
+  timestampType: 'LogAppendTime',
+  cleanup: 'delete',
+  companions: ['dlq'],
+  partitions: 'default',
+  retentionMs: 24 * HOUR,
+  ...more,
+})
+
+export const topics: readonly TopicRow[] = [
+  t('telemetry.dcgm', 'Prometheus text as dcgm-exporter prints it'),
+  t('telemetry.neuron', 'neuron-monitor JSON'),
+  t('hardware.telemetry', 'Avro NodeBatch', { companions: ['late', 'dlq'] }),
+  t('hardware.health', 'Avro HealthEvent', { retentionMs: 168 * HOUR }),
+  t('device.health', 'Avro DeviceHealth', { cleanup: 'compact', retentionMs: -1 }),
+  t('pool.health', 'Avro EndpointHealth', { cleanup: 'compact', retentionMs: -1 }),
+  t('metrics.partials', 'Avro WindowPartial, WindowMarker', { companions: ['late', 'dlq'], retentionMs: 168 * HOUR }),
+  t('metrics.windows', 'Avro WindowSummary', { retentionMs: 168 * HOUR }),
+  t('inference.requests', 'Avro InferenceRequest or JSON of the same shape', { partitions: 'requests' }),
+  t('inference.results', 'Avro InferenceResult or JSON', { partitions: 'requests', retentionMs: 72 * HOUR }),
+  t('egress.receipts', 'Avro EgressReceipt', { retentionMs: 720 * HOUR }),
+]
+
+export interface TopicSettings {
+  readonly prefix: string
+  readonly partitions: number
+  readonly replication: number
+  readonly maxMessageBytes: number
+}
+
+/** Every topic to create, companions included, with broker names. */
+export function topicSpecs(settings: TopicSettings): TopicSpec[] {
+  const spec = (row: TopicRow, suffix: '' | '.late' | '.dlq'): TopicSpec => ({
+    name: settings.prefix + row.name + suffix,
+    partitions: settings.partitions,
+    replication: settings.replication,
+    timestampType: row.timestampType,
+    cleanup: suffix === '' ? row.cleanup : 'delete',
+    retentionMs: suffix === '' ? row.retentionMs : 168 * HOUR,
+    maxMessageBytes: settings.maxMessageBytes,
+  })
+  return topics.flatMap((row) => [spec(row, ''), ...row.companions.map((c) => spec(row, `.${c}`))])
+}

@@ -1,0 +1,239 @@
+/**
+ * The function kinds (design.md §4.5): what a handler author writes.
+ *
+ * Owns: the shape of a function definition per kind and `defineFunction`, which checks it. Handlers are pure: clock, codecs and ports
+ * come in as arguments, effects go out as values (`Emit`). Topic names are logical (without `topicPrefix`).
+ * Invariants of the kinds: T1 (tasks get signal, deadline, attempt, key), W3/W4/W10 (windows), C8 (fold state).
+ */
+import type { Codecs } from '../schemas/codec.ts'
+import type { ErrorCode } from '../schemas/errors.ts'
+import type { LogHeaders, LogRecord } from '../schemas/log.ts'
+import { SluiceError } from '../schemas/errors.ts'
+
+/** A record to append to a logical topic. */
+export interface RecordEmit {
+  readonly to: 'topic'
+  readonly topic: string
+  readonly key: Buffer | string | null
+  readonly value: Buffer | null
+  readonly headers?: LogHeaders
+  readonly partition?: number
+}
+
+/** A dead letter beside what was emitted: the source record did not fully succeed (N2). */
+export interface DeadLetterEmit {
+  readonly to: 'dead-letter'
+  readonly code: ErrorCode
+  readonly reason: string
+}
+
+export type Emit = RecordEmit | DeadLetterEmit
+
+export interface FunctionContext {
+  readonly site: string
+  readonly codecs: Codecs
+  /** Epoch ms of the clock given to the runner. Windows get no clock at all (W3). */
+  readonly nowMs: () => number
+}
+
+/** T1. `idempotencyKey` is a function of topic/partition/offset, or the request id. */
+export interface TaskContext extends FunctionContext {
+  readonly signal: AbortSignal
+  readonly deadlineMs: number
+  /** 1 for the first try. */
+  readonly attempt: number
+  readonly idempotencyKey: string
+  /** W3C headers to send on. */
+  readonly carrier: Readonly<Record<string, string>>
+}
+
+interface Named {
+  readonly name: string
+  /** Logical input topics. */
+  readonly inputs: readonly string[]
+  /** Logical topics it may emit to; an emit elsewhere is a defect of the handler. */
+  readonly outputs: readonly string[]
+  /** A record whose value is larger goes to the DLQ with SLU_RECORD_TOO_LARGE. Default 8 MiB. */
+  readonly recordBytesMax?: number
+}
+
+export interface MapFunction<T> extends Named {
+  readonly kind: 'map'
+  /** Throws a SluiceError (else SLU_RECORD_UNDECODABLE) to dead-letter the record. */
+  decode(record: LogRecord, context: FunctionContext): T
+  handle(value: T, record: LogRecord, context: FunctionContext): readonly Emit[]
+}
+
+/**
+ * Keyed state folded over records, rebuilt from a compacted output.
+ * All of a fold's emits go through the fenced producer of the input partition, in one transaction, before the commit (C8).
+ */
+export interface FoldFunction<T, S> extends Named {
+  readonly kind: 'fold'
+  decode(record: LogRecord, context: FunctionContext): T
+  keyOf(value: T, record: LogRecord): string
+  initial(key: string, partition: number): S
+  fold(state: S, value: T, record: LogRecord, context: FunctionContext): readonly [S, readonly Emit[]]
+  /** The compacted topic the state is rebuilt from before the first record of a partition. */
+  readonly stateTopic: string
+  /** One row of `stateTopic`; null = not of this input partition or not understood. `merge` puts it into the state of `key`. */
+  restore(row: LogRecord, partition: number, context: FunctionContext): { readonly key: string; readonly merge: (state: S) => S } | null
+  /** Called for each state every `everyMs`, e.g. to notice silence. */
+  readonly tick?: { readonly everyMs: number; run(state: S, key: string, nowMs: number, partition: number, context: FunctionContext): readonly [S, readonly Emit[]] }
+  /** Least recently used states above this number are dropped (they can be rebuilt). */
+  readonly statesMax: number
+}
+
+/** Stage-1 window parameters (W1–W3, W5); their hash stands in commit metadata. All ms of event time except `idleMs` (clock). */
+export interface WindowParameters {
+  readonly windowMs: number
+  readonly graceMs: number
+  readonly outOfOrdernessMs: number
+  readonly skewMs: number
+  /** A predecessor older than this is never used (W5). */
+  readonly maxGapMs: number
+  /** Idle partitions are ticked after this long (W8). */
+  readonly idleMs: number
+}
+
+/** One window of one partition while it is open; `[startMs, endMs)`. */
+export interface OpenWindow<G> {
+  readonly startMs: number
+  readonly endMs: number
+  /** The accumulator of `key`, made by `create` on first use. Mutated in place. */
+  group(key: string, create: () => G): G
+}
+
+/** What stage 1 says of a closed group (W4). Offsets are those of the window in this source partition. */
+export interface ClosedGroup<G> {
+  readonly functionName: string
+  readonly sourcePartition: number
+  readonly key: string
+  readonly startMs: number
+  readonly endMs: number
+  readonly firstOffset: bigint
+  readonly lastOffset: bigint
+  /** The window may miss records (W6). */
+  readonly partial: boolean
+  readonly parametersHash: string
+  readonly state: G
+}
+
+/** What stage 1 says once all partials up to `closedThroughMs` are acknowledged (W7). */
+export interface MarkerFacts {
+  readonly functionName: string
+  readonly sourcePartition: number
+  readonly partitionCount: number
+  readonly closedThroughMs: number
+  readonly readThrough: bigint
+  readonly parametersHash: string
+}
+
+/** Stage 1 of a window: tumbling event-time windows per input partition; a pure function of the partition's record prefix. P = what is kept of a predecessor. */
+export interface WindowFunction<T, G, P = never> extends Named {
+  readonly kind: 'window'
+  readonly parameters: WindowParameters
+  /** Partition count fixed; `outputs` must hold it. */
+  readonly partialsTopic: string
+  decode(record: LogRecord, context: Pick<FunctionContext, 'codecs' | 'site'>): T
+  eventTimeMs(value: T): number
+  /** W10: folded once per open window. */
+  identity(value: T): string
+  /** `predecessor` = what was kept of the newest earlier record with the same `predecessor.keyOf`, if not older than `maxGapMs`; undefined for a first, late-ordered or too old one. */
+  add(window: OpenWindow<G>, value: T, predecessor: P | undefined): void
+  readonly predecessor?: { keyOf(value: T): string; of(value: T): P }
+  encodePartial(group: ClosedGroup<G>, context: Pick<FunctionContext, 'codecs' | 'site'>): { readonly key: string; readonly value: Buffer }
+  encodeMarker(marker: MarkerFacts, context: Pick<FunctionContext, 'codecs' | 'site'>): Buffer
+  /** Reads a record of the partials topic back (W6: a lost commit's metadata is taken from the partition's own last marker). */
+  decodeMarker(record: LogRecord, context: Pick<FunctionContext, 'codecs' | 'site'>): MarkerFacts | null
+}
+
+export type PartialRecord<V> =
+  | {
+      readonly kind: 'partial'
+      readonly sourcePartition: number
+      readonly windowStartMs: number
+      readonly windowEndMs: number
+      readonly group: string
+      readonly firstOffset: bigint
+      readonly lastOffset: bigint
+      readonly partial: boolean
+      readonly parametersHash: string
+      readonly value: V
+    }
+  | ({ readonly kind: 'marker' } & MarkerFacts)
+
+export interface CombinedSlot<V> {
+  readonly sourcePartition: number
+  readonly firstOffset: bigint
+  readonly lastOffset: bigint
+  readonly partial: boolean
+  readonly value: V
+}
+
+/** Stage 2 of a window (W7): one slot per source partition and group; closes when every source partition has marked the window. */
+export interface CombineFunction<V> extends Named {
+  readonly kind: 'combine'
+  readonly windowMs: number
+  decode(record: LogRecord, context: Pick<FunctionContext, 'codecs' | 'site'>): PartialRecord<V>
+  /** `slots` are sorted by source partition. */
+  result(
+    group: string,
+    window: { readonly startMs: number; readonly endMs: number },
+    slots: readonly CombinedSlot<V>[],
+    context: Pick<FunctionContext, 'codecs' | 'site'>,
+  ): RecordEmit
+}
+
+/** R1: exactly one visible result per request id. The results topic has the same partition count; a result goes to its request's partition. */
+export interface OnceOptions<T> {
+  readonly resultsTopic: string
+  readonly dedupeMs: number
+  readonly skewMs: number
+  /** Id of the request: must equal the record key (else SLU_ROUTE_KEY_MISMATCH). */
+  id(value: T): string
+  createdMs(value: T): number
+  /** Hex digest that tells a repeat from a reused id. */
+  digest(value: T): string
+}
+
+/** An async effect per record (T1–T3). Emits are written, acknowledged, then the offset may move on. */
+export interface TaskFunction<T> extends Named {
+  readonly kind: 'task'
+  readonly order: 'partition' | 'key' | 'unordered'
+  readonly concurrency: number
+  /** Budget of one try in ms. */
+  readonly deadlineMs: number
+  decode(record: LogRecord, context: FunctionContext): T
+  /** A SluiceError decides by its disposition; anything else is SLU_HANDLER_FAILED. */
+  handle(value: T, record: LogRecord, context: TaskContext): Promise<readonly Emit[]>
+  readonly once?: OnceOptions<T>
+  /** Stated before the first record of any partition is handed out, e.g. a table that must be read first (R10). */
+  ready?(): Promise<void>
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- a registry of functions of many value types
+export type AnyFunction = MapFunction<any> | FoldFunction<any, any> | WindowFunction<any, any, any> | CombineFunction<any> | TaskFunction<any>
+
+const NAME = /^[a-z][a-z0-9-]{0,62}$/
+
+/** Checks a definition and returns it. Throws SLU_HANDLER_INVALID naming the field. */
+export function defineFunction<F extends AnyFunction>(definition: F): F {
+  const fail = (field: string): never => {
+    throw new SluiceError('SLU_HANDLER_INVALID', `${definition?.name ?? '(unnamed)'}: ${field}`)
+  }
+  if (typeof definition !== 'object' || definition === null) fail('not an object')
+  if (!NAME.test(definition.name)) fail('name must match ^[a-z][a-z0-9-]{0,62}$')
+  if (!Array.isArray(definition.inputs) || definition.inputs.length === 0) fail('inputs must name at least one topic')
+  if (!Array.isArray(definition.outputs)) fail('outputs must be a list')
+  if (!['map', 'fold', 'window', 'combine', 'task'].includes(definition.kind)) fail(`kind ${String(definition.kind)} is not map, fold, window, combine or task`)
+  if (typeof definition.decode !== 'function') fail('decode must be a function')
+  if (definition.kind === 'window') {
+    const p = definition.parameters
+    for (const [k, v] of Object.entries(p)) if (!Number.isSafeInteger(v) || (v as number) < 0) fail(`parameters.${k} must be a whole number of ms`)
+    if (p.windowMs < 1) fail('parameters.windowMs must be at least 1')
+    if (!definition.outputs.includes(definition.partialsTopic)) fail('outputs must hold partialsTopic')
+  }
+  if (definition.kind === 'task' && (!Number.isSafeInteger(definition.concurrency) || definition.concurrency < 1)) fail('concurrency must be at least 1')
+  return Object.freeze(definition)
+}
