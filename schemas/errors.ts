@@ -380,6 +380,6 @@ export function isErrorCode(text: string): text is ErrorCode {
 export function causeChain(thrown: unknown): string[] {
   const chain: string[] = []
   for (let e: unknown = thrown; e !== undefined && e !== null && chain.length < 10; e = e instanceof Error ? e.cause : undefined)
-    chain.push(e instanceof Error ? e.message : String(e))
+    chain.push(e instanceof Error ? e.message : (JSON.stringify(e) ?? typeof e))
   return chain
 }

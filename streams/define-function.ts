@@ -226,7 +226,7 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
   if (!NAME.test(definition.name)) fail('name must match ^[a-z][a-z0-9-]{0,62}$')
   if (!Array.isArray(definition.inputs) || definition.inputs.length === 0) fail('inputs must name at least one topic')
   if (!Array.isArray(definition.outputs)) fail('outputs must be a list')
-  if (!['map', 'fold', 'window', 'combine', 'task'].includes(definition.kind)) fail(`kind ${String(definition.kind)} is not map, fold, window, combine or task`)
+  if (!['map', 'fold', 'window', 'combine', 'task'].includes(definition.kind)) fail(`kind ${definition.kind} is not map, fold, window, combine or task`)
   if (typeof definition.decode !== 'function') fail('decode must be a function')
   if (definition.kind === 'window') {
     const p = definition.parameters
