@@ -1,0 +1,105 @@
+/**
+ * `sluice <verb>`: the command line (design.md §4.4).
+ *
+ * Owns: the list of verbs and global options, and turning what a verb throws into one error and an exit code:
+ * 0 ok, 1 bad use or bad input, 2 environment, 3 refused by policy or verification. Each verb is a file of its own.
+ */
+import { Command, CommanderError, Option } from 'commander'
+import { SluiceError } from '../schemas/errors.ts'
+import { configCheck, configReference, configSchema } from './config.ts'
+import { doctor } from './doctor.ts'
+import { egressVerify } from './egress.ts'
+import { help } from './help.ts'
+import { createOutput, reportError, type Output } from './output.ts'
+import { run } from './run.ts'
+import { send } from './send.ts'
+import { start } from './start.ts'
+import { tail } from './tail.ts'
+import { topicsApply, topicsList } from './topics.ts'
+import { VERSION } from './version.ts'
+
+/** What every verb gets: where the site is, how to speak. */
+export interface Invocation {
+  readonly siteFile: string
+  readonly output: Output
+  readonly environment: Readonly<Record<string, string | undefined>>
+}
+
+/** Resolves with the exit code. */
+type Verb = (invocation: Invocation, args: string[], options: Record<string, unknown>) => Promise<number>
+
+function buildProgram(done: (code: number) => void): Command {
+  const program = new Command('sluice')
+    .description('Event pipeline of an on-prem AI factory: telemetry and inference requests in, permitted summaries out.')
+    .version(VERSION)
+    .addOption(new Option('--site <file>', 'site configuration').default('site.yaml').env('SLUICE_SITE'))
+    .option('--json', 'machine-readable output on stdout')
+    .exitOverride()
+    .showSuggestionAfterError()
+    .enablePositionalOptions()
+    .configureHelp({ showGlobalOptions: true })
+
+  const verb = (parent: Command, usage: string, description: string, act: Verb): Command =>
+    parent
+      .command(usage)
+      .description(description)
+      .option('--json', 'machine-readable output on stdout')
+      .addOption(new Option('--site <file>', 'site configuration').env('SLUICE_SITE'))
+      .exitOverride()
+      .action(async (...given: unknown[]) => {
+        const command = given.at(-1) as Command
+        const options = command.optsWithGlobals<Record<string, unknown>>()
+        const isJson = options['json'] === true || program.opts()['json'] === true
+        const siteFile = command.opts<{ site?: string }>().site ?? program.opts<{ site: string }>().site
+        const output = createOutput(isJson)
+        try {
+          done(await act({ siteFile, output, environment: process.env }, command.args, options))
+        } catch (error) {
+          done(reportError(error, output))
+        }
+      })
+
+  verb(program, 'start', 'run the whole site in this process', start)
+    .option('--for <duration>', 'stop by itself after e.g. 20s, 5m and print what happened')
+    .option('--fresh', 'with the embedded log: begin from an empty site (log, ledger and carry folder of the site are removed)')
+    .option('--quiet', 'no live screen')
+  verb(program, 'run [functions...]', 'run some functions of the site, or a handler file (path/to/handler.ts)', run)
+  const topics = program.command('topics').description('the topics of the site').exitOverride()
+  verb(topics, 'apply', 'create what is missing, check what exists', topicsApply)
+  verb(topics, 'ls', 'topics with partitions, settings and sizes', topicsList)
+  verb(program, 'send <topic>', 'append records from standard input or a file', send)
+    .option('--key <key>', 'record key')
+    .option('--file <file>', 'read the value from a file instead of standard input')
+    .option('--lines', 'one record per line')
+    .option('--header <name=value...>', 'record header, repeatable')
+  verb(program, 'tail <topic>', 'print records as they come, decoded', tail)
+    .option('--from <where>', 'start, end, or a number of records back per partition', 'end')
+    .option('--limit <n>', 'stop after this many records')
+    .option('--until-end', 'stop at the end of the topic as it is now')
+  const config = program.command('config').description('the site configuration').exitOverride()
+  verb(config, 'check', 'validate and print the resolved configuration with the origin of each value', configCheck)
+  verb(config, 'schema', 'JSON Schema of site.yaml for editors', configSchema)
+  verb(config, 'reference', 'reference of every key as Markdown', configReference)
+  const egress = program.command('egress').description('what left the site').exitOverride()
+  verb(egress, 'verify [dir]', 'verify a ledger offline with nothing but its files', egressVerify).option('--key <vkey>', 'verifier key; default: the one beside the ledger')
+  verb(program, 'doctor', 'check configuration, log, topics, policy, ledger, ports', doctor)
+  verb(program, 'help [code]', 'explain an error code, or list the verbs', help)
+  program.helpCommand(false)
+  return program
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  let code = 0
+  const program = buildProgram((c) => (code = c))
+  try {
+    await program.parseAsync([...argv], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return reportError(error, createOutput(argv.includes('--json')))
+    // Commander has printed usage or help; --help and --version are no errors.
+    if (error.exitCode === 0) return 0
+    return reportError(new SluiceError('SLU_USE', error.message.replace(/^error: /, '')), createOutput(argv.includes('--json')))
+  }
+  return code
+}
+
+process.exitCode = await main(process.argv.slice(2))

@@ -1,0 +1,34 @@
+/** Opens the log driver a site names, with its secrets taken from the environment variables and files it names (SLU_ENV_SECRET). */
+import { readFileSync } from 'node:fs'
+import { SluiceError } from '../schemas/errors.ts'
+import type { LogDriver } from '../schemas/log.ts'
+import { createEmbeddedDriver } from '../infra/log/embedded/driver.ts'
+import { createKafkaDriver } from '../infra/log/kafka/driver.ts'
+import type { LoadedSite } from './load-site.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** The value of an environment variable that a site names. */
+export function secret(environment: Environment, name: string): string {
+  const value = environment[name]
+  if (value === undefined || value === '') throw new SluiceError('SLU_ENV_SECRET', name)
+  return value
+}
+
+export async function openLog(loaded: LoadedSite, environment: Environment): Promise<LogDriver> {
+  const { log } = loaded.site
+  if (log.driver === 'embedded') return createEmbeddedDriver({ dir: loaded.pathOf(log.embedded.dir) })
+  const kafka = log.kafka
+  if (kafka === undefined) throw new SluiceError('SLU_CONFIG_INVALID', 'log.kafka is missing')
+  const read = (named: string | undefined): string | undefined => (named === undefined ? undefined : readFileSync(loaded.pathOf(named), 'utf8'))
+  const [ca, cert, key] = [read(kafka.tls?.caFile), read(kafka.tls?.certFile), read(kafka.tls?.keyFile)]
+  return createKafkaDriver({
+    brokers: kafka.brokers,
+    clientId: `sluice-${loaded.site.site}`,
+    sessionMs: kafka.sessionMs,
+    ...(kafka.tls === undefined ? {} : { tls: { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) } }),
+    ...(kafka.sasl === undefined
+      ? {}
+      : { sasl: { mechanism: kafka.sasl.mechanism, username: secret(environment, kafka.sasl.usernameEnv), password: secret(environment, kafka.sasl.passwordEnv) } }),
+  })
+}

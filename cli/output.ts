@@ -1,0 +1,88 @@
+/**
+ * What people and scripts see: errors on stderr in one shape, results on stdout, exit codes (design.md §4.4, operations.md §4).
+ *
+ * Owns: the rendering of errors (code, what, which, chain, fix, help command) and of `--json` documents. Only this file writes to stdout.
+ */
+import { writeSync } from 'node:fs'
+import { styleText } from 'node:util'
+import { asSluiceError, causeChain, errors, type SluiceError } from '../schemas/errors.ts'
+import { SiteProblemsError } from './load-site.ts'
+
+export interface Output {
+  readonly isJson: boolean
+  /** A line for people; silent under --json. */
+  line(text: string): void
+  /** The document of a command under --json, or one JSON line of a stream. */
+  json(document: unknown): void
+  /** Progress and notices: stderr. */
+  note(text: string): void
+}
+
+/** Writes all of `text` even to a pipe that is full (a plain write would lose the rest at exit). */
+function writeAll(fd: number, text: string): void {
+  const bytes = Buffer.from(text)
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at)
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code
+      if (code === 'EPIPE') return
+      if (code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
+}
+
+/** JSON with bigint offsets as numbers where they are safe, else as text. */
+export function toJson(document: unknown): string {
+  return JSON.stringify(document, (_key, value: unknown) => {
+    if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : String(value)
+    return value
+  })
+}
+
+export function createOutput(isJson: boolean): Output {
+  return {
+    isJson,
+    line: (text) => {
+      if (!isJson) writeAll(1, `${text}\n`)
+    },
+    json: (document) => {
+      if (isJson) writeAll(1, `${toJson(document)}\n`)
+    },
+    note: (text) => writeAll(2, `${text}\n`),
+  }
+}
+
+const paint = (format: Parameters<typeof styleText>[0], text: string): string => styleText(format, text, { stream: process.stderr })
+
+/** Lines of an error for a terminal: what, which, chain, fix, help. */
+export function renderError(error: SluiceError): string {
+  const row = errors[error.code]
+  const lines = [`${paint(['red', 'bold'], error.code)}  ${row.what}`]
+  if (error.detail !== '') lines.push(`  ${error.detail}`)
+  if (error instanceof SiteProblemsError) for (const p of error.problems) lines.push(`  ${error.file}${p.line === null ? '' : `:${p.line}`}  ${p.key === '' ? '' : `${p.key}: `}${p.message}`)
+  for (const message of causeChain(error.cause)) lines.push(paint('dim', `  because ${message.split('\n')[0]}`))
+  lines.push(`  fix: ${row.fix}      sluice help ${error.code}`)
+  return lines.join('\n')
+}
+
+/** Writes the error and returns the exit code. */
+export function reportError(thrown: unknown, output: Output): number {
+  const error = asSluiceError(thrown, 'SLU_INTERNAL')
+  const row = errors[error.code]
+  if (output.isJson)
+    output.json({
+      error: {
+        code: error.code,
+        what: row.what,
+        detail: error.detail,
+        fix: row.fix,
+        chain: causeChain(error.cause),
+        ...(error instanceof SiteProblemsError ? { file: error.file, problems: error.problems } : {}),
+      },
+    })
+  output.note(renderError(error))
+  if (error.code === 'SLU_INTERNAL' && thrown instanceof Error) output.note(thrown.stack ?? '')
+  return row.exit
+}

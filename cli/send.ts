@@ -1,0 +1,59 @@
+/** `sluice send <topic>`: append what stands on standard input or in a file, byte for byte. */
+import { readFileSync } from 'node:fs'
+import { SluiceError } from '../schemas/errors.ts'
+import type { LogHeaders, OutRecord } from '../schemas/log.ts'
+import { loadSite } from './load-site.ts'
+import type { Invocation } from './main.ts'
+import { openLog } from './open-log.ts'
+
+/** Requests are keyed by their id (R1): taken from JSON where no key was given. */
+function keyOf(topic: string, value: Buffer, given: string | undefined): Buffer | null {
+  if (given !== undefined) return Buffer.from(given)
+  if (!topic.endsWith('inference.requests') || value[0] !== 0x7b) return null
+  try {
+    const id = (JSON.parse(value.toString('utf8')) as { id?: unknown }).id
+    return typeof id === 'string' ? Buffer.from(id) : null
+  } catch {
+    return null
+  }
+}
+
+function headersOf(given: unknown): LogHeaders {
+  return (Array.isArray(given) ? (given as string[]) : []).map((text) => {
+    const at = text.indexOf('=')
+    if (at < 1) throw new SluiceError('SLU_USE', `--header ${text}: must be name=value`)
+    return [text.slice(0, at), Buffer.from(text.slice(at + 1))] as const
+  })
+}
+
+export async function send({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
+  const loaded = loadSite(siteFile)
+  const topic = loaded.site.topicPrefix + (args[0] as string)
+  const headers = headersOf(options['header'])
+  const given = options['key'] as string | undefined
+  let bytes: Buffer
+  try {
+    bytes = readFileSync(typeof options['file'] === 'string' ? options['file'] : 0)
+  } catch (cause) {
+    throw new SluiceError('SLU_USE', typeof options['file'] === 'string' ? `--file ${options['file']} cannot be read` : 'nothing on standard input; give --file <file>', cause)
+  }
+  const values =
+    options['lines'] === true
+      ? bytes
+          .toString('utf8')
+          .split('\n')
+          .filter((line) => line !== '')
+          .map((line) => Buffer.from(line))
+      : [bytes]
+  const log = await openLog(loaded, environment)
+  try {
+    const records = values.map((value): OutRecord => ({ topic, key: keyOf(topic, value, given), value, headers }))
+    const appended = await log.producer().send(records)
+    output.json({ topic, appended: appended.map((a) => ({ partition: a.partition, offset: a.offset })) })
+    for (const a of appended.slice(0, 20)) output.line(`${a.topic}/${a.partition}/${a.offset}`)
+    if (appended.length > 20) output.line(`… ${appended.length} records in all`)
+    return 0
+  } finally {
+    await log.close()
+  }
+}
