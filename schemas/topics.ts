@@ -19,6 +19,7 @@ export interface TopicRow {
 }
 
 const HOUR = 3_600_000
+const COMPANION_HEADER_BYTES = 64 * 1024
 const t = (name: string, value: string, more: Partial<TopicRow> = {}): TopicRow => ({
   name,
   value,
@@ -57,10 +58,11 @@ export function topicSpecs(settings: TopicSettings): TopicSpec[] {
     name: settings.prefix + row.name + suffix,
     partitions: settings.partitions,
     replication: settings.replication,
-    timestampType: row.timestampType,
+    // Companions keep the timestamp of the source record (D2) and must fit its bytes plus our headers.
+    timestampType: suffix === '' ? row.timestampType : 'CreateTime',
     cleanup: suffix === '' ? row.cleanup : 'delete',
     retentionMs: suffix === '' ? row.retentionMs : 168 * HOUR,
-    maxMessageBytes: settings.maxMessageBytes,
+    maxMessageBytes: settings.maxMessageBytes + (suffix === '' ? 0 : COMPANION_HEADER_BYTES),
   })
   return topics.flatMap((row) => [spec(row, ''), ...row.companions.map((c) => spec(row, `.${c}`))])
 }

@@ -16,6 +16,8 @@ export interface Outgoing {
   readonly key: Buffer | null
   readonly value: Buffer | null
   readonly headers?: LogHeaders
+  /** The record it derives from: parked if the log refuses this one as too large. Without it the partition is held. */
+  readonly source?: LogRecord
 }
 
 export interface Parked {
