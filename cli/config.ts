@@ -41,7 +41,16 @@ export async function configSchema({ output }: Invocation): Promise<number> {
 export function referencePage(): string {
   const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
   const rows = siteReference().map((r) => `| \`${r.key}\` | ${cell(r.type)} | ${r.default === '' ? '' : `\`${cell(r.default)}\``} | ${cell(r.notes)} |`)
-  return ['# site.yaml', '', 'Made by `sluice config reference` from `schemas/site.ts`. Unknown keys are errors.', '', '| key | type | default | notes |', '|---|---|---|---|', ...rows, ''].join('\n')
+  return [
+    '# site.yaml',
+    '',
+    'Made by `sluice config reference` from `schemas/site.ts`. Unknown keys are errors.',
+    '',
+    '| key | type | default | notes |',
+    '|---|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n')
 }
 
 export async function configReference({ output }: Invocation): Promise<number> {

@@ -61,7 +61,8 @@ function lineOf(document: Document, lines: LineCounter, path: readonly (string |
   return { line, exact: true }
 }
 
-const keyText = (path: readonly (string | number)[]): string => path.reduce<string>((text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? step : `${text}.${step}`), '')
+const keyText = (path: readonly (string | number)[]): string =>
+  path.reduce<string>((text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? step : `${text}.${step}`), '')
 
 /** Files and folders the site names and the start needs. */
 function namedFiles(site: Site): { readonly path: readonly (string | number)[]; readonly named: string; readonly kind: 'file' | 'folder' }[] {
@@ -87,7 +88,11 @@ export function loadSite(file: string): LoadedSite {
   }
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false })
-  if (document.errors.length > 0) throw new SiteProblemsError(file, document.errors.map((e) => ({ line: lines.linePos(e.pos[0]).line, key: '', message: e.message })))
+  if (document.errors.length > 0)
+    throw new SiteProblemsError(
+      file,
+      document.errors.map((e) => ({ line: lines.linePos(e.pos[0]).line, key: '', message: e.message })),
+    )
   let parsed: unknown
   try {
     parsed = document.toJS({ maxAliasCount: 100 })
@@ -95,7 +100,11 @@ export function loadSite(file: string): LoadedSite {
     throw new SluiceError('SLU_CONFIG_INVALID', `${file}: aliases expand too far`, cause)
   }
   const result = validateSite(parsed)
-  if (result.site === null) throw new SiteProblemsError(file, result.problems.map((p) => ({ line: lineOf(document, lines, p.path).line, key: keyText(p.path), message: p.message })))
+  if (result.site === null)
+    throw new SiteProblemsError(
+      file,
+      result.problems.map((p) => ({ line: lineOf(document, lines, p.path).line, key: keyText(p.path), message: p.message })),
+    )
 
   const folder = dirname(full)
   const pathOf = (named: string): string => resolve(folder, named)

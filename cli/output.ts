@@ -21,7 +21,7 @@ export interface Output {
 /** Writes all of `text` even to a pipe that is full (a plain write would lose the rest at exit). */
 function writeAll(fd: number, text: string): void {
   const bytes = Buffer.from(text)
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     try {
       at += writeSync(fd, bytes, at)
     } catch (error) {
@@ -61,7 +61,8 @@ export function renderError(error: SluiceError): string {
   const row = errors[error.code]
   const lines = [`${paint(['red', 'bold'], error.code)}  ${row.what}`]
   if (error.detail !== '') lines.push(`  ${error.detail}`)
-  if (error instanceof SiteProblemsError) for (const p of error.problems) lines.push(`  ${error.file}${p.line === null ? '' : `:${p.line}`}  ${p.key === '' ? '' : `${p.key}: `}${p.message}`)
+  if (error instanceof SiteProblemsError)
+    for (const p of error.problems) lines.push(`  ${error.file}${p.line === null ? '' : `:${p.line}`}  ${p.key === '' ? '' : `${p.key}: `}${p.message}`)
   for (const message of causeChain(error.cause)) lines.push(paint('dim', `  because ${message.split('\n')[0]}`))
   lines.push(`  fix: ${row.fix}      sluice help ${error.code}`)
   return lines.join('\n')

@@ -31,7 +31,10 @@ export function readable(value: Buffer | null, codecs: Codecs): unknown {
   if (name !== null)
     try {
       const decoded = codecs.decode(name, value)
-      return { [name]: name === 'NodeBatch' ? nodeBatchRows(decoded as NodeBatch, codecs) : JSON.parse(toJson(decoded), (_k, v: unknown) => (isBufferJson(v) ? text(Buffer.from(v.data)) : v)) }
+      return {
+        [name]:
+          name === 'NodeBatch' ? nodeBatchRows(decoded as NodeBatch, codecs) : JSON.parse(toJson(decoded), (_k, v: unknown) => (isBufferJson(v) ? text(Buffer.from(v.data)) : v)),
+      }
     } catch {
       return text(value)
     }
@@ -45,7 +48,8 @@ export function readable(value: Buffer | null, codecs: Codecs): unknown {
   return asText
 }
 
-const isBufferJson = (v: unknown): v is { type: 'Buffer'; data: number[] } => typeof v === 'object' && v !== null && (v as { type?: unknown }).type === 'Buffer' && Array.isArray((v as { data?: unknown }).data)
+const isBufferJson = (v: unknown): v is { type: 'Buffer'; data: number[] } =>
+  typeof v === 'object' && v !== null && (v as { type?: unknown }).type === 'Buffer' && Array.isArray((v as { data?: unknown }).data)
 
 async function startOf(log: LogDriver, topic: string, from: string): Promise<TailOptions['from']> {
   if (from === 'start' || from === 'end') return from
@@ -78,7 +82,9 @@ export async function tail({ siteFile, output, environment }: Invocation, args: 
     output.line(`  ${typeof document.value === 'string' ? document.value : toJson(document.value)}`)
   }
   try {
-    const tail = await log.reader().open({ topic, partitions: 'all', from: await startOf(log, topic, String(options['from'])), committedOnly: true, untilEnd: options['untilEnd'] === true })
+    const tail = await log
+      .reader()
+      .open({ topic, partitions: 'all', from: await startOf(log, topic, String(options['from'])), committedOnly: true, untilEnd: options['untilEnd'] === true })
     const stop = (): void => void tail.close()
     process.once('SIGINT', stop)
     process.once('SIGTERM', stop)

@@ -15,7 +15,13 @@ export function siteTopicSpecs(site: Site): TopicSpec[] {
   const like = specs[0]
   if (like === undefined) return specs
   const extra = site.sources.map((s) => site.topicPrefix + s.topic).filter((name) => !known.has(name))
-  return [...specs, ...extra.flatMap((name) => [{ ...like, name }, { ...like, name: `${name}.dlq` }])]
+  return [
+    ...specs,
+    ...extra.flatMap((name) => [
+      { ...like, name },
+      { ...like, name: `${name}.dlq` },
+    ]),
+  ]
 }
 
 export interface TopicProblem {
@@ -31,7 +37,8 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
     const have = by.get(spec.name)
     if (have === undefined) problems.push({ topic: spec.name, message: 'does not exist' })
     else {
-      if (spec.timestampType === 'LogAppendTime' && have.timestampType !== 'LogAppendTime') problems.push({ topic: spec.name, message: 'message.timestamp.type must be LogAppendTime (W1)' })
+      if (spec.timestampType === 'LogAppendTime' && have.timestampType !== 'LogAppendTime')
+        problems.push({ topic: spec.name, message: 'message.timestamp.type must be LogAppendTime (W1)' })
       if (spec.cleanup === 'compact' && !have.cleanup.includes('compact')) problems.push({ topic: spec.name, message: 'cleanup.policy must be compact' })
       if (spec.cleanup === 'delete' && have.cleanup.includes('compact')) problems.push({ topic: spec.name, message: 'cleanup.policy must not be compact: records would be lost' })
     }
@@ -39,7 +46,8 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
   const requests = specs.find((s) => s.name.endsWith('inference.requests'))?.name
   const results = specs.find((s) => s.name.endsWith('inference.results'))?.name
   const [a, b] = [by.get(requests ?? ''), by.get(results ?? '')]
-  if (a !== undefined && b !== undefined && a.partitions !== b.partitions) problems.push({ topic: b.name, message: `has ${b.partitions} partitions, ${a.name} has ${a.partitions}: they must be equal (R1)` })
+  if (a !== undefined && b !== undefined && a.partitions !== b.partitions)
+    problems.push({ topic: b.name, message: `has ${b.partitions} partitions, ${a.name} has ${a.partitions}: they must be equal (R1)` })
   return problems
 }
 
@@ -87,7 +95,10 @@ export async function topicsList({ siteFile, output, environment }: Invocation):
     const missing = problems.filter((p) => !rows.some((r) => r.name === p.topic)).map((p) => p.topic)
     output.json({ topics: rows, missing })
     output.line(`${'topic'.padEnd(32)} ${'parts'.padStart(5)} ${'records'.padStart(9)}  ${'cleanup'.padEnd(8)} timestamps`)
-    for (const r of rows) output.line(`${r.name.padEnd(32)} ${String(r.partitions).padStart(5)} ${String(r.records).padStart(9)}  ${r.cleanup.padEnd(8)} ${r.timestampType}${r.problem === null ? '' : `  ! ${r.problem}`}`)
+    for (const r of rows)
+      output.line(
+        `${r.name.padEnd(32)} ${String(r.partitions).padStart(5)} ${String(r.records).padStart(9)}  ${r.cleanup.padEnd(8)} ${r.timestampType}${r.problem === null ? '' : `  ! ${r.problem}`}`,
+      )
     for (const name of missing) output.line(`${name.padEnd(32)} missing: run \`sluice topics apply\``)
     return 0
   } finally {

@@ -81,6 +81,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Running
   if (hasOtlp('METRICS')) metricReaders.push(new PeriodicExportingMetricReader({ exporter: new OTLPMetricExporter() }))
 
   const sdk = startNodeSdk({
+    logLevel: 'none',
     resourceAttributes: { 'service.name': env['OTEL_SERVICE_NAME'] ?? options.service, 'service.version': options.version, 'service.namespace': options.site },
     metricReaders,
     instrumentations: [new UndiciInstrumentation()],
@@ -89,7 +90,10 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Running
   })
   // The SDK's own diagnostics write to stdout by default, where `--json` promises one document.
   const say = (severity: 'error' | 'warn' | 'info' | 'debug') => (message: string) => options.onLog(severity, `opentelemetry: ${message}`)
-  diag.setLogger({ error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug'), verbose: say('debug') }, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true })
+  diag.setLogger(
+    { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug'), verbose: say('debug') },
+    { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
+  )
 
   const port = telemetryOverApi(options.onLog)
   return {
@@ -99,6 +103,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Running
       const bound = new Promise<void>((resolve) => setTimeout(resolve, SHUTDOWN_MS).unref())
       // A collector that cannot be reached makes shutdown reject: measurements are lost, the process goes on ending in order.
       await Promise.race([sdk.shutdown().catch((error: unknown) => options.onLog('warn', 'opentelemetry: not everything could be exported', { reason: String(error) })), bound])
+      for (const api of [metrics, trace, context, propagation, logs, diag]) api.disable()
     },
   }
 }

@@ -1,0 +1,20 @@
+import test from 'ava'
+import { systemClock, systemRandom } from '../../infra/clock.ts'
+
+test('clock: a timer fires once and not before its time; a cancelled one never', async (t) => {
+  let cancelled = 0
+  const cancel = systemClock.setTimer(5, () => cancelled++)
+  cancel()
+  const from = performance.now()
+  await new Promise<void>((resolve) => systemClock.setTimer(20, resolve))
+  t.true(performance.now() - from >= 18)
+  t.is(cancelled, 0)
+  t.true(Math.abs(systemClock.nowMs() - Date.now()) < 1000)
+})
+
+test('random: values stay in [0, 1)', (t) => {
+  for (let i = 0; i < 1000; i++) {
+    const x = systemRandom()
+    t.true(x >= 0 && x < 1)
+  }
+})

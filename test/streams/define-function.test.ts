@@ -1,0 +1,33 @@
+import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
+import { defineFunction, type AnyFunction } from '../../streams/define-function.ts'
+
+const map = { kind: 'map', name: 'hello', inputs: ['a'], outputs: ['b'], decode: () => 1, handle: () => [] } as const
+
+const problem = (definition: unknown): string => {
+  try {
+    defineFunction(definition as AnyFunction)
+    return ''
+  } catch (error) {
+    return error instanceof SluiceError && error.code === 'SLU_HANDLER_INVALID' ? error.detail : String(error)
+  }
+}
+
+test('defineFunction: a sound definition is returned frozen', (t) => {
+  const f = defineFunction({ ...map })
+  t.is(f.name, 'hello')
+  t.true(Object.isFrozen(f))
+})
+
+test('defineFunction: each wrong field is named, nothing is started with it', (t) => {
+  t.regex(problem({ ...map, name: 'Hello!' }), /name must match/)
+  t.regex(problem({ ...map, inputs: [] }), /inputs/)
+  t.regex(problem({ ...map, outputs: undefined }), /outputs/)
+  t.regex(problem({ ...map, kind: 'cron' }), /kind cron/)
+  t.regex(problem({ ...map, decode: undefined }), /decode/)
+  t.regex(problem({ ...map, kind: 'task', concurrency: 0 }), /concurrency/)
+  const parameters = { windowMs: 10, graceMs: 1, outOfOrdernessMs: 1, skewMs: 1, maxGapMs: 1, idleMs: 1 }
+  t.regex(problem({ ...map, kind: 'window', partialsTopic: 'p', outputs: ['p'], parameters: { ...parameters, windowMs: 0 } }), /windowMs/)
+  t.regex(problem({ ...map, kind: 'window', partialsTopic: 'p', outputs: ['p'], parameters: { ...parameters, graceMs: 1.5 } }), /graceMs/)
+  t.regex(problem({ ...map, kind: 'window', partialsTopic: 'p', outputs: ['q'], parameters }), /partialsTopic/)
+})

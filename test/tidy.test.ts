@@ -1,0 +1,212 @@
+/**
+ * The shape of the tree as a test (style.md): import direction, purity, a test per source file, names, the runner's glob,
+ * commands the README shows. Each check counts what it looked at and fails on zero; each was seen failing once.
+ */
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { builtinModules } from 'node:module'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const CORE = ['schemas', 'streams', 'functions'] as const
+const SOURCE = [...CORE, 'infra', 'cli'] as const
+
+/** Which folders a folder may import from. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  schemas: ['schemas'],
+  streams: ['streams', 'schemas'],
+  functions: ['functions', 'streams', 'schemas'],
+  infra: ['infra', 'schemas'],
+  cli: ['cli', 'functions', 'streams', 'infra', 'schemas'],
+}
+
+/** Packages the pure folders may import: pure ones only. */
+const PURE_PACKAGES = new Set(['avsc', 'zod', 'fastest-levenshtein'])
+
+/** Globals that reach outside; banned in the pure folders (lint bans them too, here without a configuration to forget). */
+const BANNED = ['process', 'fetch', 'Date', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'performance', 'crypto', 'console', 'globalThis', 'WebSocket']
+
+/** Files of types only, and files whose behaviour another test shows: named, with the reason. */
+const WITHOUT_OWN_TEST: Readonly<Record<string, string>> = {
+  'schemas/log.ts': 'types; the conformance suite is their test',
+  'schemas/ports.ts': 'types',
+  'streams/processor.ts': 'types',
+}
+
+function files(folder: string, ending = '.ts'): string[] {
+  const full = join(ROOT, folder)
+  if (!existsSync(full)) return []
+  return readdirSync(full, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(ending) && !name.includes('node_modules') && statSync(join(full, name)).isFile())
+    .map((name) => join(folder, name))
+    .sort()
+}
+
+interface Import {
+  readonly file: string
+  readonly specifier: string
+}
+
+/** Static, type-only and dynamic imports and re-exports, as text. */
+function importsOf(file: string, source: string): Import[] {
+  const found = [
+    ...source.matchAll(
+      /^\s*(?:import|export)\s[^'"`;]*?from\s*['"]([^'"]+)['"]|^\s*import\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)|\brequire\(\s*['"]([^'"]+)['"]\s*\)|import\(['"]([^'"]+)['"]\)/gm,
+    ),
+  ]
+  return found.map((m) => ({ file, specifier: (m[1] ?? m[2] ?? m[3] ?? m[4] ?? m[5]) as string }))
+}
+
+/** What is wrong with the imports of one file. */
+export function importProblems(file: string, source: string): string[] {
+  const folder = file.split('/')[0] as string
+  const allowed = MAY_IMPORT[folder] ?? []
+  const isPure = (CORE as readonly string[]).includes(folder)
+  return importsOf(file, source).flatMap(({ specifier }) => {
+    if (specifier.startsWith('.')) {
+      const target = relative(ROOT, resolve(ROOT, dirname(file), specifier)).split('/')[0] as string
+      return allowed.includes(target) ? [] : [`${file} imports ${specifier}: ${folder} may import ${allowed.join(', ')}`]
+    }
+    const name = specifier.startsWith('@') ? specifier.split('/').slice(0, 2).join('/') : (specifier.split('/')[0] as string)
+    if (isPure && (specifier.startsWith('node:') || builtinModules.includes(name))) return [`${file} imports ${specifier}: ${folder} is pure`]
+    if (isPure && !PURE_PACKAGES.has(name)) return [`${file} imports ${specifier}: not on the list of pure packages`]
+    return []
+  })
+}
+
+/** Strings and comments blanked, so that words in them are not taken for code. */
+function codeOnly(source: string): string {
+  return source.replaceAll(/\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"/g, (m) => m.replaceAll(/[^\n]/g, ' '))
+}
+
+/** Banned globals used in one file. */
+export function globalProblems(file: string, source: string): string[] {
+  const code = codeOnly(source)
+  const used = BANNED.filter(
+    (name) =>
+      new RegExp(`(?<![.\\w$'])${name}(?=\\s*[.(\\[]|\\b(?!\\s*[:?]))`).test(code) && !new RegExp(`\\b(?:const|let|function|class|interface|type)\\s+${name}\\b`).test(code),
+  )
+  const random = /\bMath\s*\.\s*random\b/.test(code) ? ['Math.random'] : []
+  return [...used, ...random].map((name) => `${file} uses ${name}: clock, randomness and I/O are arguments here`)
+}
+
+/** The test file a source file must have. */
+export function testOf(file: string): string {
+  return join('test', file.replace(/\.ts$/, '.test.ts'))
+}
+
+test('tidy: no import goes against schemas ← streams ← functions, schemas ← infra, cli → everything', (t) => {
+  const sources = SOURCE.flatMap((folder) => files(folder))
+  t.true(sources.length > 20)
+  t.deepEqual(
+    sources.flatMap((file) => importProblems(file, readFileSync(join(ROOT, file), 'utf8'))),
+    [],
+  )
+})
+
+test('tidy: the import check refuses infra in streams, node: in schemas and an unlisted package in functions', (t) => {
+  t.is(importProblems('streams/x.ts', `import { a } from '../infra/clock.ts'`).length, 1)
+  t.is(importProblems('schemas/x.ts', `import { readFileSync } from 'node:fs'`).length, 1)
+  t.is(importProblems('functions/x/y.ts', `import { request } from 'undici'`).length, 1)
+  t.is(importProblems('infra/x.ts', `import type { A } from '../streams/runner.ts'`).length, 1)
+  t.is(importProblems('schemas/x.ts', `export type { A } from '../streams/runner.ts'`).length, 1)
+  t.is(importProblems('functions/x/y.ts', `import { z } from '../../streams/window.ts'\nimport type { R } from '../../schemas/log.ts'`).length, 0)
+})
+
+test('tidy: no core file reaches for the clock, timers, randomness, network or process', (t) => {
+  const sources = CORE.flatMap((folder) => files(folder))
+  t.true(sources.length > 15)
+  t.deepEqual(
+    sources.flatMap((file) => globalProblems(file, readFileSync(join(ROOT, file), 'utf8'))),
+    [],
+  )
+})
+
+test('tidy: the purity check refuses Date.now, process.env, setTimeout and Math.random, not words in comments', (t) => {
+  t.is(globalProblems('schemas/x.ts', 'const a = Date.now()').length, 1)
+  t.is(globalProblems('schemas/x.ts', 'const a = process.env').length, 1)
+  t.is(globalProblems('schemas/x.ts', 'setTimeout(() => {}, 1)').length, 1)
+  t.is(globalProblems('schemas/x.ts', 'const a = Math.random()').length, 1)
+  t.is(globalProblems('schemas/x.ts', '// Date of birth, process of elimination\nconst a = "console"').length, 0)
+  t.is(globalProblems('streams/x.ts', 'const e = processor.process(records)').length, 0)
+})
+
+test('tidy: every source file of schemas, streams, functions and infra has its test', (t) => {
+  const sources = [...CORE, 'infra'].flatMap((folder) => files(folder)).filter((file) => !file.endsWith('.d.ts'))
+  t.true(sources.length > 20)
+  t.deepEqual(
+    sources.filter((file) => WITHOUT_OWN_TEST[file] === undefined && !existsSync(join(ROOT, testOf(file)))).map((file) => `${file} needs ${testOf(file)}`),
+    [],
+  )
+  t.deepEqual(
+    Object.keys(WITHOUT_OWN_TEST).filter((file) => !existsSync(join(ROOT, file))),
+    [],
+    'the list names files that are gone',
+  )
+})
+
+test('tidy: every test of a source file stands where its source is, none is left behind', (t) => {
+  const tests = SOURCE.flatMap((folder) => files(join('test', folder), '.test.ts'))
+  t.true(tests.length > 20)
+  t.deepEqual(
+    tests.filter((file) => !existsSync(join(ROOT, file.replace(/^test\//, '').replace(/\.test\.ts$/, '.ts')))),
+    [],
+  )
+})
+
+test('tidy: file names are kebab-case', (t) => {
+  const sources = [...SOURCE, 'test', 'bench', 'examples'].flatMap((folder) => files(folder))
+  t.true(sources.length > 40)
+  t.deepEqual(
+    sources.filter((file) => !/^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.test|\.d)?\.ts$/.test(basename(file))),
+    [],
+  )
+})
+
+test('tidy: every source file opens by saying what it owns', (t) => {
+  const sources = SOURCE.flatMap((folder) => files(folder))
+  t.true(sources.length > 20)
+  t.deepEqual(
+    sources.filter((file) => !/^(?:#![^\n]*\n)?\/\*\*/.test(readFileSync(join(ROOT, file), 'utf8'))),
+    [],
+  )
+})
+
+test('tidy: every test file matches the glob of the runner', (t) => {
+  const { ava } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { ava: { files: string[] } }
+  t.deepEqual(ava.files, ['test/**/*.test.ts'])
+  const odd = files('test').filter((file) => /\bfrom 'ava'/.test(readFileSync(join(ROOT, file), 'utf8')) && !file.endsWith('.test.ts'))
+  t.deepEqual(
+    odd.filter((file) => !file.startsWith('test/conformance/') && !/import type [^\n]* from 'ava'/.test(readFileSync(join(ROOT, file), 'utf8'))),
+    [],
+  )
+})
+
+test('tidy: npm scripts and files that README and ARCHITECTURE name exist', (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+  let seen = 0
+  for (const page of ['README.md', 'ARCHITECTURE.md']) {
+    const text = readFileSync(join(ROOT, page), 'utf8')
+    for (const m of text.matchAll(/npm (?:-s )?(?:run )?([a-z][a-z-]*)/g)) {
+      if (['ci', 'install', 'i'].includes(m[1] as string)) continue
+      seen++
+      t.true((m[1] as string) in scripts || m[1] === 'test' || m[1] === 'start', `${page}: npm run ${m[1]}`)
+    }
+    for (const m of text.matchAll(/`((?:schemas|streams|functions|infra|cli|test|bench|examples|docs|policy)\/[\w./-]+?)`/g)) {
+      seen++
+      t.true(existsSync(join(ROOT, m[1] as string)), `${page} names ${m[1]}`)
+    }
+  }
+  t.true(seen > 10)
+})
+
+test('tidy: no file says TODO, none names a path of somebody’s machine', (t) => {
+  const sources = [...SOURCE, 'test', 'bench', 'examples'].flatMap((folder) => files(folder))
+  t.true(sources.length > 40)
+  const words = [['TO', 'DO'].join(''), ['FIX', 'ME'].join(''), ['/wo', 'rk/'].join(''), ['/ro', 'ot/'].join('')]
+  t.deepEqual(
+    sources.filter((file) => words.some((word) => readFileSync(join(ROOT, file), 'utf8').includes(word))),
+    [],
+  )
+})
