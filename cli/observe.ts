@@ -53,7 +53,7 @@ export class SiteObserver {
   readonly #byPool = new Map<string, number>()
   readonly #byCode = new Map<string, number>()
   readonly #latency = createHistogram({ lowest: 1, highest: 3_600_000_000, figures: 3 })
-  readonly #verdicts: (Omit<VerdictSeen, 'lastRequestMs'>)[] = []
+  readonly #verdicts: Omit<VerdictSeen, 'lastRequestMs'>[] = []
   readonly #lastAttemptMs = new Map<string, number>()
   readonly #egress = { released: 0, withheld: 0, denied: 0, bytes: 0 }
   #ok = 0
@@ -109,7 +109,13 @@ export class SiteObserver {
     if (record.value === null) return
     const event: HealthEvent = this.#options.codecs.decode('HealthEvent', record.value)
     if (event.isHealthy || event.verdict === 'ROUTE_OK' || this.#verdicts.length >= VERDICTS_MAX) return
-    this.#verdicts.push({ device: event.device, rule: event.ruleId, verdict: event.verdict, endpoints: this.#options.endpointsOf.get(event.device) ?? [], recordMs: event.detectedMs })
+    this.#verdicts.push({
+      device: event.device,
+      rule: event.ruleId,
+      verdict: event.verdict,
+      endpoints: this.#options.endpointsOf.get(event.device) ?? [],
+      recordMs: event.detectedMs,
+    })
   }
 
   #receipt(record: LogRecord): void {

@@ -87,7 +87,8 @@ const functions = z
     'assess-health': z.strictObject({ enabled: z.boolean().default(true), concurrency, rules: path.default('schemas/health-rules.yaml') }).prefault({}),
     'aggregate-metrics': z
       .strictObject({
-        enabled: z.boolean().default(true), concurrency,
+        enabled: z.boolean().default(true),
+        concurrency,
         windowMs: ms(1000, day, 'the grid is part of an object’s identity').default(60_000),
         graceMs: ms(0, day, 'how long after its end a window waits').default(10_000),
         outOfOrdernessMs: ms(0, day, 'how far records may lie apart within a partition').default(5_000),
@@ -100,7 +101,8 @@ const functions = z
     'combine-metrics': z.strictObject({ enabled: z.boolean().default(true), concurrency }).prefault({}),
     'route-inference': z
       .strictObject({
-        enabled: z.boolean().default(true), concurrency,
+        enabled: z.boolean().default(true),
+        concurrency,
         maxInFlight: count(1, 65_536, 'memory of bodies in flight').default(256),
         perTenantMax: count(1, 65_536, 'waiting requests of one tenant').default(1000),
         defaultDeadlineMs: ms(100, day, 'requests without a deadline').default(60_000),
@@ -153,6 +155,7 @@ const fault = z.discriminatedUnion('kind', [
 const simulation = z
   .strictObject({
     seed: z.int().default(1),
+    listenHost: z.string().min(1).default('127.0.0.1').describe('Address the simulated accelerators listen on.'),
     scrapeMs: ms(100, 600_000, 'as fast as a producer would').default(1000),
     requestsPerS: z.number().min(0).max(10_000).default(25),
     hosts: z

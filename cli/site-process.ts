@@ -1,0 +1,326 @@
+/**
+ * One process of a site: opens what the chosen functions need, runs them, stops in order.
+ *
+ * Owns: the order of opening (telemetry → log → topics → egress → routing table → observer → functions → simulation) and the reverse.
+ * Start either succeeds whole or closes what it opened and throws one named error. Stop: readiness off, producers first, drain, functions
+ * hand back their partitions and commit, then log and telemetry (operations.md §7).
+ */
+import { createHttpCall } from '../infra/endpoints/http-call.ts'
+import { startSimulatedSite, type SimulatedSite } from '../infra/endpoints/simulator/site.ts'
+import { nodeHashing } from '../infra/hashing.ts'
+import { systemClock, systemRandom } from '../infra/clock.ts'
+import { startHealthServer, type HealthServer } from '../infra/observability/health-server.ts'
+import { startTelemetry, tracedCall, type RunningTelemetry } from '../infra/observability/telemetry.ts'
+import { createHealthTable, type HealthTable } from '../functions/route-inference/health-table.ts'
+import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import type { LogDriver, LogTail } from '../schemas/log.ts'
+import type { Pseudonyms } from '../schemas/pseudonym.ts'
+import { createPseudonyms } from '../schemas/pseudonym.ts'
+import type { AnyFunction } from '../streams/define-function.ts'
+import { createRunner, type Runner } from '../streams/runner.ts'
+import { buildFunction, endpointsByDevice, isFunctionName, type FunctionName, type FunctionPorts } from './functions.ts'
+import type { LoadedSite } from './load-site.ts'
+import { SiteObserver, type Observed } from './observe.ts'
+import { openEgress, type OpenEgress } from './open-egress.ts'
+import { openLog, type Environment } from './open-log.ts'
+import { pseudonymKey } from './secrets.ts'
+import { shippedCodecs } from './shipped.ts'
+import { applyTopics } from './topics.ts'
+import { VERSION } from './version.ts'
+
+export interface SiteOptions {
+  readonly loaded: LoadedSite
+  /** Functions of the site by name, and handlers from files. */
+  readonly functions: readonly (FunctionName | AnyFunction)[]
+  /** Start the simulated accelerators and producers of the site. */
+  readonly isSimulating: boolean
+  /** Create missing topics first. */
+  readonly isApplyingTopics: boolean
+  readonly environment: Environment
+  readonly onLog: (severity: 'debug' | 'info' | 'warn' | 'error', message: string) => void
+}
+
+export interface FunctionStatus {
+  readonly name: string
+  readonly in: number
+  readonly out: number
+  readonly late: number
+  readonly deadLetters: number
+  readonly lag: number
+  readonly held: string | null
+}
+
+export interface SiteStatus {
+  readonly site: string
+  readonly log: string
+  readonly isSimulated: boolean
+  readonly durationMs: number
+  readonly functions: readonly FunctionStatus[]
+  readonly pools: readonly {
+    readonly name: string
+    readonly accelerator: string
+    readonly endpoints: readonly { readonly id: string; readonly verdict: string; readonly weight: number }[]
+  }[]
+  readonly windowsClosed: number
+  readonly observed: Observed
+  readonly ledgerSize: number
+  readonly policy: string
+  readonly metricsUrl: string | null
+  readonly problems: readonly string[]
+}
+
+const PROBLEMS_MAX = 50
+const DRAIN_CHECK_MS = 200
+
+export class SiteProcess {
+  readonly #options: SiteOptions
+  readonly #startedMs = systemClock.nowMs()
+  readonly #problems: string[] = []
+  #telemetry: RunningTelemetry | null = null
+  #log: LogDriver | null = null
+  #egress: OpenEgress | null = null
+  #health: { readonly table: HealthTable; readonly tail: LogTail; readonly reading: Promise<void> } | null = null
+  #call: ReturnType<typeof createHttpCall> | null = null
+  #observer: SiteObserver | null = null
+  #runners: { readonly name: string; readonly runner: Runner }[] = []
+  #simulation: SimulatedSite | null = null
+  #server: HealthServer | null = null
+  #pseudonyms: Pseudonyms | null = null
+  #isReady = false
+  #fail: (error: SluiceError) => void = () => {}
+  /** Rejects when the process cannot go on; never resolves. */
+  readonly failed: Promise<never>
+
+  constructor(options: SiteOptions) {
+    this.#options = options
+    this.failed = new Promise((_resolve, reject) => {
+      this.#fail = reject
+    })
+    this.failed.catch(() => {})
+  }
+
+  get #prefix(): string {
+    return this.#options.loaded.site.topicPrefix
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#open()
+      this.#isReady = true
+    } catch (error) {
+      await this.stop(0)
+      throw error
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { loaded, environment, functions, isSimulating, isApplyingTopics } = this.#options
+    const { site } = loaded
+    const codecs = shippedCodecs()
+    const pseudonyms = createPseudonyms(nodeHashing, pseudonymKey(loaded, environment))
+    this.#pseudonyms = pseudonyms
+    const telemetry = await startTelemetry({
+      service: 'sluice',
+      site: site.site,
+      version: VERSION,
+      metricsListen: site.observability.metrics.listen,
+      environment,
+      onLog: (severity, message) => this.#note(severity, message),
+    })
+    this.#telemetry = telemetry
+    if (site.observability.health.listen !== undefined) this.#server = await startHealthServer(site.observability.health.listen, () => this.notReady())
+    const log = await openLog(loaded, environment)
+    this.#log = log
+    if (isApplyingTopics) await applyTopics(log.admin(), site)
+
+    const wants = (name: FunctionName): boolean => functions.includes(name)
+    if (wants('forward-summaries')) this.#egress = await openEgress(loaded, environment)
+    if (isSimulating && site.simulation !== undefined)
+      this.#simulation = await startSimulatedSite({
+        site,
+        producer: log.producer(),
+        topicPrefix: site.topicPrefix,
+        codecs,
+        telemetry,
+        clock: systemClock,
+        onProblem: (error) => this.#note('warn', `simulated site: ${asSluiceError(error, 'SLU_LOG_FAILED').message}`),
+      })
+    const urls = new Map(this.#simulation?.endpoints.map((e) => [e.id, e.url]) ?? [])
+    if (wants('route-inference')) await this.#openRouting(log, codecs)
+
+    this.#observer = new SiteObserver({
+      log,
+      prefix: site.topicPrefix,
+      codecs,
+      endpointsOf: endpointsByDevice(site, pseudonyms),
+      onProblem: (error) => this.#note('warn', String(error)),
+    })
+    await this.#observer.start()
+
+    const ports: FunctionPorts = {
+      clock: systemClock,
+      random: systemRandom,
+      hashing: nodeHashing,
+      telemetry,
+      pseudonyms,
+      routing:
+        this.#health === null || this.#call === null
+          ? null
+          : { call: tracedCall(this.#call.call), health: this.#health.table, urlOf: (id, configured) => urls.get(id) ?? configured },
+      egress: this.#egress,
+    }
+    for (const wanted of functions) {
+      const definition = typeof wanted === 'string' ? buildFunction(wanted, loaded, ports) : wanted
+      const members = isFunctionName(definition.name) ? site.functions[definition.name].concurrency : 1
+      for (let member = 0; member < members; member++)
+        this.#runners.push({
+          name: definition.name,
+          runner: createRunner({
+            definition,
+            driver: log,
+            topicPrefix: site.topicPrefix,
+            site: site.site,
+            codecs,
+            clock: systemClock,
+            random: systemRandom,
+            hashing: nodeHashing,
+            telemetry,
+            onFatal: (error) => this.#fail(asSluiceError(error, 'SLU_INTERNAL')),
+          }),
+        })
+    }
+    await Promise.all(this.#runners.map(({ runner }) => runner.start()))
+    this.#simulation?.startProducing()
+  }
+
+  async #openRouting(log: LogDriver, codecs: ReturnType<typeof shippedCodecs>): Promise<void> {
+    const table = createHealthTable({ codecs, clock: systemClock })
+    const tail = await log.reader().open({ topic: `${this.#prefix}pool.health`, partitions: 'all', from: 'start', committedOnly: true, untilEnd: false })
+    const read = async (): Promise<void> => {
+      for await (const batch of tail) for (const record of batch.records) table.apply(record)
+    }
+    void tail.caughtUp.then(
+      () => table.caughtUp(),
+      () => {},
+    )
+    this.#health = { table, tail, reading: read().catch((error: unknown) => this.#fail(asSluiceError(error, 'SLU_LOG_FAILED'))) }
+    this.#call = createHttpCall()
+  }
+
+  #note(severity: 'debug' | 'info' | 'warn' | 'error', message: string): void {
+    if (severity === 'warn' || severity === 'error') {
+      this.#problems.push(message)
+      if (this.#problems.length > PROBLEMS_MAX) this.#problems.shift()
+    }
+    this.#options.onLog(severity, message)
+  }
+
+  /** Why the process is not ready; empty = ready. */
+  notReady(): string[] {
+    if (!this.#isReady) return ['starting or stopping']
+    return this.#functions().flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`]))
+  }
+
+  #functions(): FunctionStatus[] {
+    const by = new Map<string, FunctionStatus>()
+    for (const { name, runner } of this.#runners) {
+      const stats = runner.stats()
+      const partitions = runner.partitions()
+      const before = by.get(name)
+      const lag = partitions.reduce((sum, p) => sum + (p.end === null || p.position === null ? 0 : Number(p.end - p.position)), 0)
+      const held = partitions.find((p) => p.state === 'held')
+      by.set(name, {
+        name,
+        in: stats.in + (before?.in ?? 0),
+        out: stats.out + (before?.out ?? 0),
+        late: stats.late + (before?.late ?? 0),
+        deadLetters: stats.deadLetters + (before?.deadLetters ?? 0),
+        lag: lag + (before?.lag ?? 0),
+        held: held === undefined ? (before?.held ?? null) : `${held.topic}/${held.partition} ${held.code ?? ''} ${held.reason ?? ''}`.trim(),
+      })
+    }
+    return [...by.values()]
+  }
+
+  status(): SiteStatus {
+    const { site } = this.#options.loaded
+    const table = this.#health?.table
+    return {
+      site: site.site,
+      log: site.log.driver,
+      isSimulated: this.#simulation !== null,
+      durationMs: systemClock.nowMs() - this.#startedMs,
+      functions: this.#functions(),
+      pools: site.pools.map((p) => ({
+        name: p.name,
+        accelerator: p.accelerator,
+        endpoints: p.endpoints.map((e) => {
+          const row = table?.get(e.id)
+          return { id: e.id, verdict: row?.verdict ?? 'unknown', weight: row?.weight ?? 0 }
+        }),
+      })),
+      windowsClosed: this.#runners.filter(({ name }) => name === 'combine-metrics').reduce((sum, { runner }) => sum + runner.stats().windowsClosed, 0),
+      observed: this.#observer?.observed() ?? EMPTY_OBSERVED,
+      ledgerSize: this.#egress?.ledger.size ?? 0,
+      policy: this.#egress === null ? 'not loaded' : `${this.#egress.policy.manifest.bundleId} v${this.#egress.policy.manifest.version} (${this.#egress.policy.signature})`,
+      metricsUrl: this.#telemetry?.metricsUrl ?? null,
+      problems: this.#problems,
+    }
+  }
+
+  /** What the ledger holds now, verified from its files; null where no egress runs here. */
+  async ledger(): Promise<{ size: number; root: string; verified: boolean } | null> {
+    return this.#egress === null ? null : this.#egress.verify()
+  }
+
+  /** Stops producers, then waits until every request is answered and every function has read and committed everything, at most `boundMs`. True = drained. */
+  async drain(boundMs: number): Promise<boolean> {
+    await this.#simulation?.stopProducing()
+    const until = systemClock.nowMs() + boundMs
+    for (let calm = 0; calm < 3;) {
+      if (systemClock.nowMs() > until) return false
+      await new Promise<void>((resolve) => void systemClock.setTimer(DRAIN_CHECK_MS, resolve))
+      calm = this.#runners.every(({ runner }) => runner.drained()) && (this.#observer?.unanswered().length ?? 0) === 0 ? calm + 1 : 0
+    }
+    return true
+  }
+
+  /** Stops everything that was opened, in order; safe to call at any time and twice. */
+  async stop(graceMs: number): Promise<void> {
+    this.#isReady = false
+    const quietly = async (what: string, act: () => Promise<unknown> | undefined): Promise<void> => {
+      try {
+        await act()
+      } catch (error) {
+        this.#note('warn', `while stopping ${what}: ${error instanceof Error ? error.message : String(error)}`)
+      }
+    }
+    await quietly('producers', () => this.#simulation?.stopProducing())
+    await Promise.all(this.#runners.map(({ name, runner }) => quietly(name, () => runner.stop(graceMs))))
+    await quietly('simulated accelerators', () => this.#simulation?.stop())
+    await quietly('observer', () => this.#observer?.stop())
+    await quietly('health table', async () => {
+      await this.#health?.tail.close()
+      await this.#health?.reading
+    })
+    await quietly('endpoint connections', () => this.#call?.close())
+    await quietly('egress', () => this.#egress?.close())
+    await quietly('log', () => this.#log?.close())
+    await quietly('health server', () => this.#server?.close())
+    await quietly('telemetry', () => this.#telemetry?.shutdown())
+    this.#runners = []
+    this.#simulation = null
+  }
+}
+
+const EMPTY_OBSERVED: Observed = {
+  requests: 0,
+  results: 0,
+  ok: 0,
+  failed: 0,
+  byPool: {},
+  byCode: {},
+  latencyMs: { p50: 0, p99: 0 },
+  verdicts: [],
+  egress: { released: 0, withheld: 0, denied: 0, bytes: 0 },
+}

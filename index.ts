@@ -1,0 +1,4 @@
+/** What a handler file imports as `'sluice'` (design.md §4.5). */
+export * from './streams/define-function.ts'
+export { SluiceError } from './schemas/errors.ts'
+export type { LogRecord } from './schemas/log.ts'

@@ -1,0 +1,87 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { loadSite, SiteProblemsError } from '../../cli/load-site.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'sluice-site-'))
+mkdirSync(join(dir, 'policy'))
+writeFileSync(join(dir, 'rules.yaml'), 'rules: []\n')
+test.after.always(() => rmSync(dir, { recursive: true, force: true }))
+
+const write = (name: string, text: string): string => {
+  writeFileSync(join(dir, name), text)
+  return join(dir, name)
+}
+const problems = (file: string): readonly { line: number | null; key: string; message: string }[] => {
+  try {
+    loadSite(file)
+    return []
+  } catch (error) {
+    if (error instanceof SiteProblemsError) return error.problems
+    throw error
+  }
+}
+const good = `site: hall-1
+pseudonyms: { keyEnv: KEY }
+functions:
+  assess-health: { rules: rules.yaml }
+`
+
+test('load site: a sound file gives its values and where each came from', (t) => {
+  const loaded = loadSite(write('good.yaml', good))
+  t.is(loaded.site.site, 'hall-1')
+  t.regex(loaded.originOf(['site']), /good\.yaml:1$/)
+  t.regex(loaded.originOf(['functions', 'assess-health', 'rules']), /good\.yaml:4$/)
+  t.is(loaded.originOf(['functions', 'aggregate-metrics', 'windowMs']), 'default')
+})
+
+test('load site: every problem comes with its line, in one go', (t) => {
+  const found = problems(
+    write(
+      'bad.yaml',
+      `site: hall-1
+pseudonyms: { keyEnv: KEY }
+polls: []
+functions:
+  aggregate-metrics:
+    windowMs: 5
+    gracems: 1
+pools:
+  - name: a
+    accelerator: x
+    endpoints:
+      - { id: e, url: ftp://x, api: openai, models: [m], slots: 1 }
+`,
+    ),
+  )
+  t.deepEqual(
+    found.map((p) => [p.line, p.key]).sort((a, b) => Number(a[0]) - Number(b[0])),
+    [
+      [3, 'polls'],
+      [6, 'functions.aggregate-metrics.windowMs'],
+      [7, 'functions.aggregate-metrics.gracems'],
+      [12, 'pools[0].endpoints[0].url'],
+    ],
+  )
+})
+
+test('load site: files it names and that are missing are problems with their line', (t) => {
+  const found = problems(write('missing.yaml', `${good}egress: { policy: nowhere }\n`))
+  t.deepEqual(
+    found.map((p) => [p.line, p.key, p.message]),
+    [[5, 'egress.policy', 'nowhere: no such folder']],
+  )
+})
+
+test('load site: broken YAML, duplicate keys and alias bombs are problems, never a crash or a hang', (t) => {
+  t.is(problems(write('broken.yaml', 'site: hall-1\npools: [\n'))[0]?.line, 3)
+  t.regex(problems(write('twice.yaml', 'site: a\nsite: b\n'))[0]?.message ?? '', /unique/i)
+  const bomb = [
+    'a: &a [x,x,x,x,x,x,x,x,x]',
+    ...Array.from({ length: 12 }, (_, i) => `${'bcdefghijklm'[i]}: &${'bcdefghijklm'[i]} [${Array(9).fill(`*${'abcdefghijkl'[i]}`).join(',')}]`),
+  ].join('\n')
+  t.throws(() => loadSite(write('bomb.yaml', bomb)), { message: /SLU_CONFIG_INVALID/ })
+  t.throws(() => loadSite(join(dir, 'nowhere.yaml')), { message: /SLU_CONFIG_MISSING/ })
+  t.true(problems(write('empty.yaml', '')).length > 0)
+})
