@@ -1,0 +1,76 @@
+/**
+ * Committing for one member: one commit at a time, so that an older one never lands after a newer one.
+ *
+ * Owns: the order of commits, what a refused one means, and the proof of ownership (C8). Invariants: C1 (only what a partition offers), C2
+ * (metadata bound checked before it is sent), C3 (an entry refused for its epoch is dropped: the revocation is on its way).
+ */
+import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import { COMMIT_METADATA_BYTES_MAX, type CommitEntry, type Committed, type LogConsumer } from '../schemas/log.ts'
+import type { Telemetry } from '../schemas/ports.ts'
+import type { RunningPartition } from './partition.ts'
+
+export interface CommitTarget {
+  /** As the broker knows it. */
+  readonly topic: string
+  readonly partition: number
+  readonly epoch: number
+  readonly running: RunningPartition
+}
+
+export interface Committer {
+  /** Commits what the targets offer; never rejects: what failed is offered again next time. */
+  commit(targets: readonly CommitTarget[]): Promise<void>
+  /** Commits `target` as it stands (or `start` if it never was): rejects when the partition is not ours any more (C8). */
+  prove(target: CommitTarget, start: bigint): Promise<void>
+}
+
+export function createCommitter(consumer: Pick<LogConsumer, 'commit'>, telemetry: Telemetry): Committer {
+  let last: Promise<unknown> = Promise.resolve()
+  const inTurn = <T>(run: () => Promise<T>): Promise<T> => {
+    const turn = last.then(run)
+    last = turn.catch(() => undefined)
+    return turn
+  }
+
+  const entryOf = (target: CommitTarget, offered: Committed): CommitEntry => ({ topic: target.topic, partition: target.partition, epoch: target.epoch, ...offered })
+
+  const tooLarge = (target: CommitTarget, offered: Committed): boolean => {
+    const bytes = Buffer.byteLength(offered.metadata)
+    if (bytes <= COMMIT_METADATA_BYTES_MAX) return false
+    target.running.hold(new SluiceError('SLU_LOG_METADATA_TOO_LARGE', `${bytes} bytes for ${target.topic}/${target.partition}`))
+    return true
+  }
+
+  const send = async (due: readonly { target: CommitTarget; offered: Committed }[]): Promise<void> => {
+    try {
+      await consumer.commit(due.map(({ target, offered }) => entryOf(target, offered)))
+      for (const { target, offered } of due) target.running.committed(offered)
+    } catch (thrown) {
+      const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
+      if (error.code === 'SLU_LOG_STALE_EPOCH' && due.length > 1) {
+        for (const one of due) await send([one])
+        return
+      }
+      telemetry.log(error.disposition === 'retry' ? 'warn' : 'error', error.message, { topics: [...new Set(due.map(({ target }) => target.topic))].join(', ') })
+      if (error.disposition === 'hold') for (const { target } of due) target.running.hold(error)
+    }
+  }
+
+  return {
+    commit: (targets) =>
+      inTurn(async () => {
+        const due = targets.flatMap((target) => {
+          const offered = target.running.uncommitted()
+          return offered === null || tooLarge(target, offered) ? [] : [{ target, offered }]
+        })
+        if (due.length > 0) await send(due)
+      }),
+    prove: (target, start) =>
+      inTurn(async () => {
+        const { committed } = target.running.status()
+        const standing = target.running.uncommitted() ?? { nextOffset: committed ?? start, metadata: '' }
+        await consumer.commit([entryOf(target, standing)])
+        target.running.committed(standing)
+      }),
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Dead letters and late records (D2, D6).
+ *
+ * Owns: what is written beside a topic about a record that did not fully succeed. Key, value, timestamp and header values stay as they
+ * were, byte for byte; headers in Kafka Connect's dialect and our code are added behind them. Pure: it builds the record, others send it.
+ */
+import { causeChain, type SluiceError } from '../schemas/errors.ts'
+import type { LogHeaders, LogRecord, OutRecord } from '../schemas/log.ts'
+import type { Parked } from './processor.ts'
+
+export const HEADER_CODE = 'sluice.error.code'
+export const HEADER_ATTEMPTS = 'sluice.attempts'
+
+const CONNECT = '__connect.errors.'
+const TEXT_CHARS_MAX = 4096
+
+/** Connect's names of the stages. */
+const STAGES = { decode: 'VALUE_CONVERTER', handle: 'TASK_PUT', window: 'TRANSFORMATION', send: 'KAFKA_PRODUCE' } as const
+
+export interface DeadLetterFacts {
+  readonly functionName: string
+  /** Before every logical topic name. */
+  readonly topicPrefix: string
+  /** Partitions of the target topic: the source partition is kept where it exists, else the key decides. */
+  readonly targetPartitions: number
+}
+
+const header = (name: string, text: string): readonly [string, Buffer] => [name, Buffer.from(text.slice(0, TEXT_CHARS_MAX), 'utf8')]
+
+function beside(record: LogRecord, suffix: '.dlq' | '.late', facts: DeadLetterFacts, added: LogHeaders): OutRecord {
+  return {
+    topic: `${facts.topicPrefix}${record.topic}${suffix}`,
+    key: record.key,
+    value: record.value,
+    timestampMs: record.timestampMs,
+    headers: [...record.headers, ...added],
+    ...(record.partition < facts.targetPartitions ? { partition: record.partition } : {}),
+  }
+}
+
+const stackOf = (error: SluiceError): string => {
+  const root = error.cause instanceof Error ? error.cause : error
+  return [...causeChain(error), root.stack ?? ''].join('\n')
+}
+
+/** `isShort` leaves out message and stack: for a record so near the topic's limit that the full headers do not fit. */
+export function deadLetterRecord(parked: Parked, facts: DeadLetterFacts, attempts: number, isShort = false): OutRecord {
+  const { record, error } = parked
+  const cause = error.cause instanceof Error ? error.cause : error
+  const coordinates = [
+    header(`${CONNECT}topic`, facts.topicPrefix + record.topic),
+    header(`${CONNECT}partition`, String(record.partition)),
+    header(`${CONNECT}offset`, String(record.offset)),
+    header(`${CONNECT}connector.name`, facts.functionName),
+    header(`${CONNECT}task.id`, String(record.partition)),
+    header(`${CONNECT}stage`, STAGES[parked.stage]),
+  ]
+  const why = [
+    header(`${CONNECT}class.name`, `sluice.${facts.functionName}`),
+    header(`${CONNECT}exception.class.name`, cause.name),
+    header(`${CONNECT}exception.message`, causeChain(error).join(': ')),
+    header(`${CONNECT}exception.stacktrace`, stackOf(error)),
+  ]
+  const ours = [header(HEADER_CODE, error.code), header(HEADER_ATTEMPTS, String(attempts))]
+  return beside(record, '.dlq', facts, [...coordinates, ...(isShort ? [] : why), ...ours])
+}
+
+/** A late record as it goes to `<topic>.late` (W2). */
+export function lateRecord(record: LogRecord, facts: DeadLetterFacts): OutRecord {
+  return beside(record, '.late', facts, [
+    header('sluice.late.function', facts.functionName),
+    header('sluice.late.partition', String(record.partition)),
+    header('sluice.late.offset', String(record.offset)),
+  ])
+}

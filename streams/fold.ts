@@ -1,0 +1,190 @@
+/**
+ * Kind `fold`: keyed state folded over the records of one partition (C8).
+ *
+ * Owns: the states of one partition, least recently used first, at most `statesMax`. Stages: restore from the state topic → per record
+ * tick? → size → decode → fold → emits checked → on the timer, the definition's own tick per state.
+ * Invariants. C8: every emit is fenced and carries the source partition, offset and append time it derives from as headers, which is the
+ * version of a row. A restored row says how far its key was folded: records at or below it are skipped, so a replay after a crash between
+ * the transaction and the commit folds nothing twice. D6: a bad record is a dead letter and leaves the state untouched. A `hold` or `fatal`
+ * error is thrown with every state as it was before the call, so the same call is made again.
+ */
+import { SluiceError } from '../schemas/errors.ts'
+import type { LogHeaders, LogRecord } from '../schemas/log.ts'
+import { assertRecordSize, isTick, sortEmits } from './emits.ts'
+import { outcomeOf } from './retry.ts'
+import type { Emit, FoldFunction, FunctionContext } from './define-function.ts'
+import { NO_EFFECTS, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
+
+export const HEADER_SOURCE_PARTITION = 'sluice.source.partition'
+export const HEADER_SOURCE_OFFSET = 'sluice.source.offset'
+export const HEADER_SOURCE_APPEND = 'sluice.source.append'
+
+/** How far a key was folded when its newest row was written. */
+interface Version {
+  readonly offset: bigint
+  readonly appendMs: number | null
+}
+
+const ascii = (text: string): Buffer => Buffer.from(text, 'latin1')
+
+function versionHeaders(partition: number, offset: bigint, appendMs: number | null): LogHeaders {
+  const headers: [string, Buffer][] = [
+    [HEADER_SOURCE_PARTITION, ascii(String(partition))],
+    [HEADER_SOURCE_OFFSET, ascii(String(offset))],
+  ]
+  if (appendMs !== null) headers.push([HEADER_SOURCE_APPEND, ascii(String(appendMs))])
+  return headers
+}
+
+/** The version a row carries, if it was derived from `partition`. */
+export function versionOf(row: LogRecord, partition: number): Version | null {
+  const text = (name: string): string | undefined => row.headers.find(([n]) => n === name)?.[1].toString('latin1')
+  const offset = text(HEADER_SOURCE_OFFSET)
+  if (text(HEADER_SOURCE_PARTITION) !== String(partition) || offset === undefined || !/^-?\d{1,19}$/.test(offset)) return null
+  const append = Number(text(HEADER_SOURCE_APPEND) ?? Number.NaN)
+  return { offset: BigInt(offset), appendMs: Number.isFinite(append) ? append : null }
+}
+
+/** A record that the restored row of its key already holds. Append time guards against a topic made anew, whose offsets begin again. */
+const isFolded = (record: LogRecord, version: Version | undefined): boolean =>
+  version !== undefined && record.offset <= version.offset && (record.appendMs === null || version.appendMs === null || record.appendMs <= version.appendMs)
+
+/** `report` hears of a tick that threw; there is no record to park. Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. Why over 70 lines: one state machine over `states`. */
+export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, context: FunctionContext, partition: number, report: (error: SluiceError) => void): PartitionProcessor {
+  const states = new Map<string, S>()
+  const versions = new Map<string, Version>()
+  let nextOffset = 0n
+  let lastAppendMs: number | null = null
+  let tickedMs: number | null = null
+
+  const put = (key: string, state: S): void => {
+    states.delete(key)
+    states.set(key, state)
+  }
+  const evict = (): void => {
+    for (const key of states.keys()) {
+      if (states.size <= definition.statesMax) return
+      states.delete(key)
+    }
+  }
+  const fencedOf = (outgoing: readonly Outgoing[], offset: bigint, appendMs: number | null): Outgoing[] => {
+    const version = versionHeaders(partition, offset, appendMs)
+    return outgoing.map((o) => ({ ...o, headers: [...(o.headers ?? []), ...version] }))
+  }
+  const effects = (out: Outgoing[], deadLetters: Parked[], handled: number, skipped: number): Effects => ({
+    ...NO_EFFECTS,
+    batches: out.length === 0 ? [] : [{ fenced: true, records: out }],
+    deadLetters,
+    handled,
+    skipped,
+  })
+
+  const foldOne = (record: LogRecord, before: Map<string, S | undefined>): { out: Outgoing[]; parked: Parked[]; isSkipped: boolean } => {
+    let stage: Parked['stage'] = 'decode'
+    try {
+      assertRecordSize(record, definition)
+      const value = definition.decode(record, context)
+      stage = 'handle'
+      const key = definition.keyOf(value, record)
+      if (isFolded(record, versions.get(key))) return { out: [], parked: [], isSkipped: true }
+      versions.delete(key)
+      const state = states.get(key)
+      const [folded, emits] = definition.fold(state ?? definition.initial(key, partition), value, record, context)
+      const { outgoing, parked } = sortEmits(emits, record, definition)
+      if (!before.has(key)) before.set(key, state)
+      put(key, folded)
+      return { out: fencedOf(outgoing, record.offset, record.appendMs), parked, isSkipped: false }
+    } catch (thrown) {
+      const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
+      if (action === 'hold' || action === 'fatal') throw error
+      return { out: [], parked: [{ record, error, stage }], isSkipped: false }
+    }
+  }
+
+  const tickAll = (nowMs: number): Effects => {
+    const tick = definition.tick
+    if (tick === undefined) return NO_EFFECTS
+    if (tickedMs !== null && nowMs - tickedMs < tick.everyMs) return NO_EFFECTS
+    tickedMs = nowMs
+    const out: Outgoing[] = []
+    for (const [key, state] of states) {
+      try {
+        const [next, emits] = tick.run(state, key, nowMs, partition, context)
+        out.push(...fencedOf(tickOutgoing(emits, key, definition), nextOffset - 1n, lastAppendMs))
+        // Replaced in place: a tick is not a use, the order of least recent use stays.
+        states.set(key, next)
+      } catch (thrown) {
+        report(new SluiceError('SLU_HANDLER_FAILED', `tick of ${definition.name}`, thrown))
+      }
+    }
+    return effects(out, [], 0, 0)
+  }
+
+  return {
+    needs: [{ topic: definition.stateTopic, partitions: 'all' }],
+    begin: (committed, rows) => {
+      nextOffset = committed?.nextOffset ?? 0n
+      const deadLetters: Parked[] = []
+      for (const row of rows.get(definition.stateTopic) ?? []) {
+        let restored: ReturnType<typeof definition.restore>
+        try {
+          restored = definition.restore(row, partition, context)
+          if (restored === null) continue
+          put(restored.key, restored.merge(states.get(restored.key) ?? definition.initial(restored.key, partition)))
+        } catch (thrown) {
+          deadLetters.push({ record: row, error: outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE').error, stage: 'decode' })
+          continue
+        }
+        const version = versionOf(row, partition)
+        const known = versions.get(restored.key)
+        if (version !== null && (known === undefined || version.offset > known.offset)) versions.set(restored.key, version)
+      }
+      evict()
+      return { nextOffset: committed?.nextOffset ?? 'start', effects: effects([], deadLetters, 0, 0) }
+    },
+    process: (records, readTo) => {
+      const before = new Map<string, S | undefined>()
+      const out: Outgoing[] = []
+      const deadLetters: Parked[] = []
+      let handled = 0
+      let skipped = 0
+      try {
+        for (const record of records) {
+          if (isTick(record)) {
+            skipped++
+            continue
+          }
+          const one = foldOne(record, before)
+          out.push(...one.out)
+          deadLetters.push(...one.parked)
+          if (one.isSkipped) skipped++
+          else handled++
+        }
+      } catch (thrown) {
+        for (const [key, state] of before) {
+          if (state === undefined) states.delete(key)
+          else states.set(key, state)
+        }
+        throw thrown
+      }
+      nextOffset = readTo
+      lastAppendMs = records.at(-1)?.appendMs ?? lastAppendMs
+      evict()
+      return effects(out, deadLetters, handled, skipped)
+    },
+    checkpoint: () => ({ nextOffset, metadata: '' }),
+    onTimer: tickAll,
+  }
+}
+
+/** Emits of a tick have no source record: a dead letter makes no sense there. */
+function tickOutgoing<T, S>(emits: readonly Emit[], key: string, definition: FoldFunction<T, S>): Outgoing[] {
+  const placeholder = { topic: '', partition: 0, offset: 0n, timestampMs: 0, appendMs: null, key: Buffer.from(key), value: null, headers: [] }
+  return sortEmits(emits, placeholder, definition).outgoing.map(({ topic, partition, key: k, value, headers }) => ({
+    topic,
+    key: k,
+    value,
+    ...(partition === undefined ? {} : { partition }),
+    ...(headers === undefined ? {} : { headers }),
+  }))
+}

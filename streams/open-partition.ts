@@ -1,0 +1,128 @@
+/**
+ * From an assignment to a running partition, by kind.
+ *
+ * Owns: the order in which a partition is taken over. Folds: fenced producer first, then the state topic to its end, then `begin` (C8). Windows
+ * and their combination: what `begin` needs, then `begin` (W6). Tasks: at once; the partition opens itself while records arrive, so that
+ * nothing here holds the poll (T3, R1). Rows are read committed-only. What the log refuses meanwhile is tried again until the partition is
+ * given up.
+ */
+import { SluiceError } from '../schemas/errors.ts'
+import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '../schemas/log.ts'
+import type { AnyFunction, FunctionContext } from './define-function.ts'
+import { createFencedWriter } from './fenced-writer.ts'
+import { createFoldProcessor } from './fold.ts'
+import { createMapProcessor } from './map.ts'
+import { createOncePartition } from './once.ts'
+import { createPartitionLoop } from './partition-loop.ts'
+import { createPartitionSink } from './partition-sink.ts'
+import type { PartitionEnvironment, RunningPartition } from './partition.ts'
+import type { Places } from './places.ts'
+import type { PartitionProcessor } from './processor.ts'
+import { createTaskPartition } from './task.ts'
+
+/** What the partitions of one member share. */
+export interface MemberParts {
+  readonly definition: AnyFunction
+  readonly context: FunctionContext
+  readonly driver: LogDriver
+  readonly producer: LogProducer
+  readonly reader: LogReader
+  readonly topicPrefix: string
+  readonly partitionsOf: ReadonlyMap<string, number>
+  readonly places: Places
+  readonly ready: Promise<void>
+}
+
+export interface OpenPartitionOptions {
+  readonly parts: MemberParts
+  readonly environment: PartitionEnvironment
+  /** Logical. */
+  readonly topic: string
+  readonly partition: number
+  readonly committed: Committed | null
+  /** Where the log begins; used when nothing is committed. */
+  readonly logStart: bigint
+  readonly abort: AbortController
+  readonly endOffset: () => bigint | null
+  /** Rejects when the partition is not ours (C8). */
+  readonly prove: () => Promise<void>
+}
+
+export interface Opened {
+  readonly running: RunningPartition
+  readonly nextOffset: bigint | 'start'
+}
+
+/** A record with its logical topic name. */
+export const localise = (record: LogRecord, topicPrefix: string): LogRecord => (topicPrefix === '' ? record : { ...record, topic: record.topic.slice(topicPrefix.length) })
+
+function createProcessor(options: OpenPartitionOptions): PartitionProcessor {
+  const { definition, context } = options.parts
+  const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { 'sluice.function': definition.name })
+  if (definition.kind === 'map') return createMapProcessor(definition, context)
+  if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report)
+  throw new SluiceError('SLU_HANDLER_INVALID', `${definition.name}: kind ${definition.kind}`)
+}
+
+async function readRows(parts: MemberParts, topic: string, partitions: readonly number[] | 'all'): Promise<LogRecord[]> {
+  const tail = await parts.reader.open({ topic: parts.topicPrefix + topic, partitions, from: 'start', committedOnly: true, untilEnd: true })
+  const rows: LogRecord[] = []
+  try {
+    for await (const batch of tail) for (const record of batch.records) rows.push(localise(record, parts.topicPrefix))
+  } finally {
+    await tail.close()
+  }
+  return rows
+}
+
+/** Rejects with SLU_LOG_STALE_EPOCH when given up meanwhile, SLU_WINDOW_PARAMETERS (W3) and other fatal errors. */
+export async function openPartition(options: OpenPartitionOptions): Promise<Opened> {
+  const { parts, environment, topic, partition, committed, abort, logStart } = options
+  const { definition } = parts
+  const sink = createPartitionSink({ environment, producer: parts.producer, topicPrefix: parts.topicPrefix, partitionsOf: parts.partitionsOf, signal: abort.signal })
+  const fencedName = `${parts.topicPrefix}${definition.name}.${topic}.${partition}`
+  const start = committed?.nextOffset ?? logStart
+  if (definition.kind === 'task') {
+    let running: RunningPartition | null = null
+    const { once: rules } = definition
+    const once =
+      rules === undefined
+        ? null
+        : createOncePartition({
+            environment,
+            driver: parts.driver,
+            reader: parts.reader,
+            producerName: fencedName,
+            resultsTopic: rules.resultsTopic,
+            resultsBrokerTopic: parts.topicPrefix + rules.resultsTopic,
+            partition,
+            dedupeMs: rules.dedupeMs,
+            skewMs: rules.skewMs,
+            sink,
+            signal: abort.signal,
+            committed: () => running?.lastCommitted() ?? committed,
+          })
+    running = createTaskPartition({ ...parts, definition, environment, topic, partition, committed, start, sink, once, abort })
+    return { running, nextOffset: committed?.nextOffset ?? 'start' }
+  }
+  const fenced = definition.kind === 'fold' ? createFencedWriter(parts.driver, fencedName, options.prove, abort.signal) : null
+  if (fenced !== null) await sink.persist(() => fenced.open())
+  const processor = createProcessor(options)
+  const rows = new Map<string, LogRecord[]>()
+  for (const need of processor.needs) rows.set(need.topic, await sink.persist(() => readRows(parts, need.topic, need.partitions === 'all' ? 'all' : [partition])))
+  const first = processor.begin(committed, rows)
+  const nextOffset = first.nextOffset === 'start' ? logStart : first.nextOffset
+  const running = createPartitionLoop({
+    environment,
+    topic,
+    partition,
+    processor,
+    committed,
+    first: { nextOffset, effects: first.effects },
+    sink,
+    fenced,
+    abort,
+    endOffset: options.endOffset,
+  })
+  return { running, nextOffset: first.nextOffset }
+}

@@ -1,0 +1,261 @@
+/**
+ * The loop of one partition of a synchronous kind (map, fold, window, combine): take → process → send → acknowledge, one chunk at a time.
+ *
+ * Owns: the queue of delivered records, the order of effects and what may be committed. Stages of a chunk: process (pure) → each batch sent
+ * and acknowledged before the next (W7) → late records and dead letters acknowledged (D2) → the processor's checkpoint becomes committable.
+ * Invariants: C1 and W5 (a checkpoint is offered only after the effects before it are acknowledged), C3 (nothing is sent after `close`), C4
+ * (`stopIntake` finishes the chunk in hand and no other), D3 (an unwritable DLQ stops here), D6 (no record ends the loop).
+ */
+import { SluiceError, asSluiceError } from '../schemas/errors.ts'
+import type { Committed, LogRecord } from '../schemas/log.ts'
+import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import { carrierOf } from './emits.ts'
+import { retryDelayMs, sleep } from './retry.ts'
+import { traced, type PartitionSink } from './partition-sink.ts'
+import type { FencedWriter } from './fenced-writer.ts'
+import type { PartitionEnvironment, RunningPartition } from './partition.ts'
+import type { Effects, PartitionProcessor } from './processor.ts'
+
+/** Records handed to one `process` call: bounds how long the event loop is held. */
+export const CHUNK_RECORDS_MAX = 256
+const CHUNK_BYTES_MAX = 4 * 1024 * 1024
+const LINKS_MAX = 32
+
+export interface PartitionLoopOptions {
+  readonly environment: PartitionEnvironment
+  /** Logical. */
+  readonly topic: string
+  readonly partition: number
+  readonly processor: PartitionProcessor
+  readonly committed: Committed | null
+  /** What `begin` returned. */
+  readonly first: { readonly nextOffset: bigint; readonly effects: Effects }
+  readonly sink: PartitionSink
+  readonly fenced: FencedWriter | null
+  readonly abort: AbortController
+  /** The end of the log as last seen. */
+  readonly endOffset: () => bigint | null
+}
+
+interface Chunk {
+  readonly records: readonly LogRecord[]
+  readonly readTo: bigint
+  readonly bytes: number
+}
+
+export const recordBytes = (record: LogRecord): number => (record.key?.length ?? 0) + (record.value?.length ?? 0) + 64
+
+/** A delivery in slices; the last one carries `readTo`. */
+function slices(records: readonly LogRecord[], readTo: bigint): Chunk[] {
+  const chunks: Chunk[] = []
+  let from = 0
+  let bytes = 0
+  for (const [i, record] of records.entries()) {
+    bytes += recordBytes(record)
+    const isLast = i === records.length - 1
+    if (!isLast && i - from + 1 < CHUNK_RECORDS_MAX && bytes < CHUNK_BYTES_MAX) continue
+    chunks.push({ records: records.slice(from, i + 1), readTo: isLast ? readTo : record.offset + 1n, bytes })
+    from = i + 1
+    bytes = 0
+  }
+  return chunks.length === 0 ? [{ records: [], readTo, bytes: 0 }] : chunks
+}
+
+/** Why over 70 lines: one state machine over the queue and the acknowledged checkpoint. */
+export function createPartitionLoop(options: PartitionLoopOptions): RunningPartition {
+  const { environment, processor, sink, fenced, abort, topic, partition } = options
+  const { clock, telemetry, stats } = environment
+  const queue: Chunk[] = []
+  const attributes = {
+    [attributeNames.system]: 'kafka',
+    [attributeNames.operation]: 'process',
+    [attributeNames.group]: environment.group,
+    [attributeNames.destination]: topic,
+    [attributeNames.partition]: String(partition),
+  }
+  let queued = { records: 0, bytes: 0 }
+  let firstEffects: Effects | null = options.first.effects
+  let position = options.first.nextOffset
+  let acknowledged: Committed | null = null
+  let committed = options.committed
+  let isTimerDue = false
+  let isStopped = false
+  let isRunning = false
+  let isDead = false
+  let waiters: (() => void)[] = []
+
+  const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
+    for (const batch of effects.batches) {
+      const records = traced(batch.records, carrier)
+      if (!batch.fenced) await sink.send(records)
+      else if (fenced === null) throw new SluiceError('SLU_INTERNAL', `${environment.functionName}: fenced effects without a fenced producer`)
+      else await sink.send(records, fenced.write)
+    }
+    await sink.late(effects.late)
+    await sink.deadLetters(effects.deadLetters)
+    stats.skipped += effects.skipped
+    stats.windowsClosed += effects.windowsClosed
+    if (effects.windowsClosed > 0) telemetry.count(metricNames.windowsClosed, effects.windowsClosed, { [attributeNames.function]: environment.functionName })
+  }
+
+  /** C1, W5: called only when every effect so far is acknowledged. */
+  const offer = (): void => {
+    acknowledged = processor.checkpoint()
+    environment.onProgress()
+  }
+
+  /** A held handler is asked again with the same records: nothing of the call was sent. */
+  const processChunk = async (chunk: Chunk): Promise<Effects> => {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const effects = processor.process(chunk.records, chunk.readTo)
+        if (attempt > 1) sink.hold(null)
+        return effects
+      } catch (thrown) {
+        const error = asSluiceError(thrown, 'SLU_INTERNAL')
+        if (error.disposition !== 'hold') throw error
+        sink.hold(error)
+        stats.retries++
+        await sleep(clock, retryDelayMs(attempt, environment.retry, environment.random), abort.signal)
+        if (abort.signal.aborted || isStopped) throw new SluiceError('SLU_LOG_STALE_EPOCH', 'given up while held', error)
+      }
+    }
+  }
+
+  const runChunk = async (chunk: Chunk): Promise<void> => {
+    const startMs = clock.nowMs()
+    const links = chunk.records.map((r) => carrierOf(r.headers)).filter((c) => c['traceparent'] !== undefined)
+    const span = telemetry.span({
+      name: `process ${topic}`,
+      kind: 'consumer',
+      links: links.slice(0, LINKS_MAX),
+      attributes: { ...attributes, [attributeNames.batchCount]: chunk.records.length },
+    })
+    try {
+      const effects = await processChunk(chunk)
+      await apply(effects, span.carrier)
+      stats.in += chunk.records.length
+      position = chunk.readTo
+      offer()
+      span.end()
+      telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, attributes)
+      if (chunk.records.length > 0) telemetry.record(metricNames.batchSize, chunk.records.length, attributes)
+    } catch (thrown) {
+      const { code } = asSluiceError(thrown, 'SLU_INTERNAL')
+      span.end({ code })
+      telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, { ...attributes, [attributeNames.errorType]: code })
+      throw thrown
+    }
+  }
+
+  const runTimer = async (): Promise<void> => {
+    // W8: the clock is read before the position is looked at.
+    const nowMs = clock.nowMs()
+    if (processor.onTimer === undefined) return
+    const end = options.endOffset()
+    const isAtEnd = end !== null && position >= end && queue.length === 0
+    const effects = processor.onTimer(nowMs, isAtEnd)
+    if (effects.batches.length === 0 && effects.late.length === 0 && effects.deadLetters.length === 0 && effects.windowsClosed === 0) return
+    await apply(effects, {})
+    if (acknowledged !== null) offer()
+  }
+
+  const hasWork = (): boolean => !isStopped && !isDead && !abort.signal.aborted && (firstEffects !== null || isTimerDue || queue.length > 0)
+
+  const step = async (): Promise<void> => {
+    if (firstEffects !== null) {
+      await apply(firstEffects, {})
+      firstEffects = null
+      return
+    }
+    if (isTimerDue) {
+      isTimerDue = false
+      return runTimer()
+    }
+    const chunk = queue[0] as Chunk
+    await runChunk(chunk)
+    queue.shift()
+    queued = { records: queued.records - chunk.records.length, bytes: queued.bytes - chunk.bytes }
+    environment.onProgress()
+  }
+
+  const run = async (): Promise<void> => {
+    if (isRunning) return
+    isRunning = true
+    try {
+      while (hasWork()) await step()
+    } catch (thrown) {
+      fail(thrown)
+    }
+    isRunning = false
+    const woken = waiters
+    waiters = []
+    for (const wake of woken) wake()
+  }
+
+  const fail = (thrown: unknown): void => {
+    const error = asSluiceError(thrown, 'SLU_INTERNAL')
+    if (abort.signal.aborted || isStopped) return
+    isDead = true
+    sink.hold(error)
+    environment.onProgress()
+    if (error.disposition === 'fatal') environment.onFatal(error)
+  }
+
+  const kick = (): void => {
+    void run()
+  }
+  kick()
+
+  return {
+    take: (records, readTo) => {
+      for (const chunk of slices(records, readTo)) {
+        queue.push(chunk)
+        queued = { records: queued.records + chunk.records.length, bytes: queued.bytes + chunk.bytes }
+      }
+      kick()
+    },
+    stopIntake: () => {
+      isStopped = true
+    },
+    settled: () => (isRunning ? new Promise((resolve) => waiters.push(resolve)) : Promise.resolve()),
+    close: async () => {
+      isStopped = true
+      abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${topic}/${partition}`))
+      queue.length = 0
+      queued = { records: 0, bytes: 0 }
+      await fenced?.close()
+    },
+    uncommitted: () => {
+      if (acknowledged === null) return null
+      return committed !== null && committed.nextOffset === acknowledged.nextOffset && committed.metadata === acknowledged.metadata ? null : acknowledged
+    },
+    committed: (entry) => {
+      committed = entry
+    },
+    lastCommitted: () => committed,
+    onTimer: () => {
+      isTimerDue = processor.onTimer !== undefined
+      if (isTimerDue) kick()
+    },
+    pump: kick,
+    load: () => ({ ...queued, tracked: queued.records }),
+    hold: (error) => {
+      isDead = true
+      sink.hold(error)
+    },
+    status: () => {
+      const held = sink.held()
+      return {
+        position,
+        committed: committed?.nextOffset ?? null,
+        watermarkMs: processor.watermarkMs?.() ?? null,
+        inFlight: queued.records,
+        isIdle: !isRunning && queue.length === 0 && firstEffects === null,
+        isHeld: held !== null,
+        ...(held === null ? {} : { code: held.code, reason: held.message }),
+      }
+    },
+    openWindows: () => processor.openWindows?.() ?? null,
+  }
+}

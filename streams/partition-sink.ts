@@ -1,0 +1,147 @@
+/**
+ * Writing for one partition: sends, late records and dead letters, each until it is acknowledged (D1–D3, C5).
+ *
+ * Owns: retry in place without losing order, the hold that an unwritable DLQ or a forbidden topic puts on the partition, and what becomes of a
+ * record the log refuses as too large. Invariants: a slow or unreachable log never spends a record's tries (C5); the DLQ write is acknowledged
+ * before the call returns, and while it fails nothing behind it goes on (D2, D3); a closed partition writes nothing more (C3).
+ */
+import { asSluiceError, causeChain, SluiceError } from '../schemas/errors.ts'
+import type { Appended, LogProducer, LogRecord, OutRecord } from '../schemas/log.ts'
+import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import { deadLetterRecord, lateRecord } from './dead-letter.ts'
+import { withCarrier } from './emits.ts'
+import { retryDelayMs, sleep } from './retry.ts'
+import type { PartitionEnvironment } from './partition.ts'
+import type { Outgoing, Parked } from './processor.ts'
+
+export interface PartitionSinkOptions {
+  readonly environment: PartitionEnvironment
+  readonly producer: LogProducer
+  readonly topicPrefix: string
+  /** Partition counts by broker name. */
+  readonly partitionsOf: ReadonlyMap<string, number>
+  /** Aborted when the partition is closed. */
+  readonly signal: AbortSignal
+}
+
+/** Every call rejects with SLU_LOG_STALE_EPOCH once the partition is closed. */
+export interface PartitionSink {
+  /** Resolves when all are acknowledged. A record too large is parked through its `source`; without one the partition is held. */
+  send(records: readonly Outgoing[], write?: WriteRecords): Promise<void>
+  late(records: readonly LogRecord[]): Promise<void>
+  deadLetters(parked: readonly Parked[], attempts?: number): Promise<void>
+  /** Repeats `write` until it succeeds. Rejects at once with what repeating cannot help: dead-letter dispositions. */
+  persist<T>(write: () => Promise<T>, isDeadLetter?: boolean): Promise<T>
+  toOutRecord(outgoing: Outgoing): OutRecord
+  /** Why the partition stands still, if it does. */
+  held(): SluiceError | null
+  hold(error: SluiceError | null): void
+}
+
+export type WriteRecords = (records: readonly OutRecord[]) => Promise<Appended[]>
+
+export const staleEpoch = (): SluiceError => new SluiceError('SLU_LOG_STALE_EPOCH', 'the partition was given up while work was under way')
+
+export function createPartitionSink(options: PartitionSinkOptions): PartitionSink {
+  const { environment, producer, topicPrefix, partitionsOf, signal } = options
+  const { clock, telemetry, stats } = environment
+  let heldBy: SluiceError | null = null
+
+  const hold = (error: SluiceError | null): void => {
+    if (error !== null && heldBy?.code !== error.code)
+      telemetry.log('error', error.message, { [attributeNames.function]: environment.functionName, [attributeNames.code]: error.code, chain: causeChain(error).join(': ') })
+    heldBy = error
+  }
+
+  const persist = async <T>(write: () => Promise<T>, isDeadLetter = false): Promise<T> => {
+    for (let attempt = 1; ; attempt++) {
+      if (signal.aborted) throw staleEpoch()
+      try {
+        const written = await write()
+        if (attempt > 1) hold(null)
+        return written
+      } catch (thrown) {
+        const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
+        if (signal.aborted) throw staleEpoch()
+        if (error.disposition === 'dead-letter') throw error
+        if (error.disposition === 'fatal') environment.onFatal(error)
+        if (isDeadLetter) hold(new SluiceError('SLU_LOG_DLQ_UNWRITABLE', '', error))
+        else if (error.disposition !== 'retry') hold(error)
+        else telemetry.log('warn', error.message, { [attributeNames.function]: environment.functionName, attempt })
+        stats.retries++
+        await sleep(clock, retryDelayMs(attempt, environment.retry, environment.random), signal)
+      }
+    }
+  }
+
+  const toOutRecord = (o: Outgoing): OutRecord => ({
+    topic: topicPrefix + o.topic,
+    key: o.key,
+    value: o.value,
+    ...(o.headers === undefined ? {} : { headers: o.headers }),
+    ...(o.partition === undefined ? {} : { partition: o.partition }),
+  })
+
+  const factsFor = (record: LogRecord, suffix: string) => ({
+    functionName: environment.functionName,
+    topicPrefix,
+    targetPartitions: partitionsOf.get(`${topicPrefix}${record.topic}${suffix}`) ?? 0,
+  })
+
+  const writeDeadLetter = async (parked: Parked, attempts: number): Promise<void> => {
+    const facts = factsFor(parked.record, '.dlq')
+    try {
+      await persist(() => producer.send([deadLetterRecord(parked, facts, attempts)]), true)
+    } catch (thrown) {
+      if (asSluiceError(thrown, 'SLU_INTERNAL').code !== 'SLU_LOG_RECORD_TOO_LARGE') throw thrown
+      // Too large with all headers: the short form, and if even that does not fit the partition stands rather than lose the record (D3).
+      const short = async (): Promise<Appended[]> =>
+        producer.send([deadLetterRecord(parked, facts, attempts, true)]).catch((cause: unknown) => {
+          throw new SluiceError('SLU_LOG_DLQ_UNWRITABLE', `${facts.topicPrefix}${parked.record.topic}.dlq`, cause)
+        })
+      await persist(short, true)
+    }
+    stats.deadLetters++
+    telemetry.count(metricNames.deadLetters, 1, { [attributeNames.function]: environment.functionName, [attributeNames.code]: parked.error.code })
+  }
+
+  const deadLetters = async (parked: readonly Parked[], attempts = 1): Promise<void> => {
+    for (const one of parked) await writeDeadLetter(one, attempts)
+  }
+
+  const send = async (records: readonly Outgoing[], write: WriteRecords = (r) => producer.send(r)): Promise<void> => {
+    if (records.length === 0) return
+    try {
+      await persist(() => write(records.map(toOutRecord)))
+      stats.out += records.length
+    } catch (thrown) {
+      const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
+      if (error.code !== 'SLU_LOG_RECORD_TOO_LARGE') throw error
+      const [only] = records
+      if (records.length > 1) {
+        for (const record of records) await send([record], write)
+      } else if (only?.source !== undefined) await deadLetters([{ record: only.source, error, stage: 'send' }])
+      else throw new SluiceError('SLU_LOG_FAILED', `${only?.topic ?? ''}: a record without source is too large`, error)
+    }
+  }
+
+  return {
+    send,
+    deadLetters,
+    late: async (records) => {
+      if (records.length === 0) return
+      await persist(() => producer.send(records.map((r) => lateRecord(r, factsFor(r, '.late')))))
+      stats.late += records.length
+      telemetry.count(metricNames.lateRecords, records.length, { [attributeNames.function]: environment.functionName })
+    },
+    persist,
+    toOutRecord,
+    held: () => heldBy,
+    hold,
+  }
+}
+
+/** The records with the trace headers of the span that made them. */
+export function traced(records: readonly Outgoing[], carrier: Readonly<Record<string, string>>): Outgoing[] {
+  return records.map((o) => ({ ...o, headers: withCarrier(o.headers, carrier) }))
+}

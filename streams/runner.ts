@@ -1,0 +1,335 @@
+/**
+ * The runner: one member of the consumer group of one function.
+ *
+ * Owns: the life of the member and of its partitions. Stages: topics checked → joined → partitions opened as they are assigned → records handed
+ * over → commits at most every `commitEveryMs` → on revocation: intake stops, work in flight is awaited up to 0.2 × the session, committed,
+ * dropped (C4); on loss: dropped. Invariants: C2/C3 (every commit names the epoch of its assignment; records of another epoch are not taken), C4,
+ * C5/C6 (a partition over its limits is paused, never failed), W9 (three lags), D3 and C7 as its partitions state them. No record ends the
+ * runner (D6); only what the error table calls fatal does, through `onFatal`.
+ * Everything comes in as arguments: no clock, no randomness, no log of its own.
+ */
+import type { Codecs } from '../schemas/codec.ts'
+import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import type { Assignment, LogAdmin, LogConsumer, LogDriver, LogProducer, LogReader, LogRecord, PartitionRange, StartAt, TopicPartition } from '../schemas/log.ts'
+import type { Clock, Hashing, Random, Telemetry } from '../schemas/ports.ts'
+import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import { createCommitter, type Committer, type CommitTarget } from './committer.ts'
+import type { AnyFunction, FunctionContext } from './define-function.ts'
+import { localise, openPartition, type MemberParts } from './open-partition.ts'
+import type { PartitionEnvironment, PartitionStatus, RunnerStats, RunningPartition } from './partition.ts'
+import { createPlaces } from './places.ts'
+import { RETRY_DEFAULT, sleep, type RetryPolicy } from './retry.ts'
+import { checkTopics } from './start-checks.ts'
+
+export type { PartitionStatus, RunnerStats } from './partition.ts'
+
+export interface RunnerLimits {
+  /** Records of one partition in memory before it is paused (C6). */
+  readonly recordsInFlightMax?: number
+  /** Bytes of all partitions of the member in memory; each has its share. */
+  readonly bytesInFlightMax?: number
+  readonly commitEveryMs?: number
+  /** The group session; a revocation waits 0.2 of it for work in flight (C4). */
+  readonly sessionMs?: number
+}
+
+export interface RunnerOptions {
+  readonly definition: AnyFunction
+  readonly driver: LogDriver
+  /** Default `<topicPrefix>sluice.<name>`. */
+  readonly group?: string
+  readonly topicPrefix: string
+  readonly site: string
+  readonly codecs: Codecs
+  readonly clock: Clock
+  readonly random: Random
+  readonly hashing: Hashing
+  readonly telemetry: Telemetry
+  readonly limits?: RunnerLimits
+  readonly retry?: RetryPolicy
+  /** Called at most once: the process must stop with the exit code of the error. */
+  onFatal(error: SluiceError): void
+}
+
+export interface Runner {
+  /** Resolves once joined. Rejects with SLU_LOG_TOPIC_MISSING, SLU_LOG_TOPIC_MISCONFIGURED, SLU_LOG_UNREACHABLE… */
+  start(): Promise<void>
+  /** Intake stops, work in flight has `graceMs`, then commit and leave. */
+  stop(graceMs: number): Promise<void>
+  stats(): Readonly<RunnerStats>
+  partitions(): PartitionStatus[]
+  /** Position = end, nothing in flight or buffered, all committed, for every owned partition; false before the first assignment. */
+  drained(): boolean
+}
+
+const TIMER_MS = 250
+const METRICS_EVERY_MS = 1000
+const IDLE_PROOF_EVERY_MS = 60_000
+/** Finished records behind a slow one, per record in flight (C6). */
+const TRACKED_PER_RECORD_MAX = 50
+
+interface Owned {
+  readonly topic: string
+  readonly brokerTopic: string
+  readonly partition: number
+  readonly epoch: number
+  readonly abort: AbortController
+  running: RunningPartition | null
+  isPaused: boolean
+}
+
+const nameOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
+
+/** Why over 70 lines: one state machine over the partitions owned. */
+export function createRunner(options: RunnerOptions): Runner {
+  const { definition, driver, clock, random, telemetry, topicPrefix } = options
+  const group = options.group ?? `${topicPrefix}sluice.${definition.name}`
+  const recordsMax = options.limits?.recordsInFlightMax ?? 2000
+  const bytesMax = options.limits?.bytesInFlightMax ?? 64 * 1024 * 1024
+  const commitEveryMs = options.limits?.commitEveryMs ?? 500
+  const sessionMs = options.limits?.sessionMs ?? 30_000
+  const stats: RunnerStats = { in: 0, out: 0, late: 0, deadLetters: 0, skipped: 0, windowsClosed: 0, retries: 0, rebalances: 0 }
+  const owned = new Map<string, Owned>()
+  const context: FunctionContext = { site: options.site, codecs: options.codecs, nowMs: () => clock.nowMs() }
+  const stopping = new AbortController()
+  const inputs = definition.inputs.map((topic) => topicPrefix + topic)
+  let consumer: LogConsumer | null = null
+  let committer: Committer | null = null
+  let parts: MemberParts | null = null
+  let admin: LogAdmin | null = null
+  let producer: LogProducer | null = null
+  let reader: LogReader | null = null
+  let cancelTimer = (): void => undefined
+  let hasAssigned = false
+  let isFatal = false
+  let lastCommitMs = 0
+  let lastMetricsMs = 0
+  let lastIdleProofMs = 0
+
+  const fatal = (error: SluiceError): void => {
+    if (isFatal) return
+    isFatal = true
+    options.onFatal(error)
+  }
+
+  const targetOf = (one: Owned): CommitTarget[] => (one.running === null ? [] : [{ topic: one.brokerTopic, partition: one.partition, epoch: one.epoch, running: one.running }])
+  const commit = (which: readonly Owned[]): Promise<void> => committer?.commit(which.flatMap(targetOf)) ?? Promise.resolve()
+
+  /** C5, C6: pause over the limit, resume at half of it. */
+  const applyLimits = (one: Owned): void => {
+    if (one.running === null || consumer === null || owned.get(`${one.brokerTopic}/${one.partition}`) !== one) return
+    const { records, bytes, tracked } = one.running.load()
+    const share = bytesMax / Math.max(1, owned.size)
+    const tp = { topic: one.brokerTopic, partition: one.partition }
+    if (!one.isPaused && (records >= recordsMax || bytes >= share || tracked >= recordsMax * TRACKED_PER_RECORD_MAX)) {
+      one.isPaused = true
+      consumer.pause([tp])
+    } else if (one.isPaused && records <= recordsMax / 2 && bytes <= share / 2 && tracked <= (recordsMax * TRACKED_PER_RECORD_MAX) / 2) {
+      one.isPaused = false
+      consumer.resume([tp])
+    }
+  }
+
+  const environmentOf = (one: Owned): PartitionEnvironment => ({
+    functionName: definition.name,
+    group,
+    clock,
+    random,
+    telemetry,
+    retry: options.retry ?? RETRY_DEFAULT,
+    stats,
+    onFatal: fatal,
+    onProgress: () => applyLimits(one),
+  })
+
+  const assignOne = async (assignment: Assignment, logStart: bigint): Promise<StartAt> => {
+    const topic = assignment.topic.slice(topicPrefix.length)
+    const { partition, epoch, committed } = assignment
+    const tp = { topic: assignment.topic, partition }
+    const one: Owned = { topic, brokerTopic: assignment.topic, partition, epoch, abort: new AbortController(), running: null, isPaused: false }
+    owned.set(nameOf(assignment), one)
+    const prove = async (): Promise<void> => {
+      const [target] = targetOf(one)
+      if (target === undefined) throw new SluiceError('SLU_LOG_STALE_EPOCH', nameOf(assignment))
+      await (committer as Committer).prove(target, logStart)
+    }
+    const opening = openPartition({
+      parts: parts as MemberParts,
+      environment: environmentOf(one),
+      topic,
+      partition,
+      committed,
+      logStart,
+      abort: one.abort,
+      endOffset: () => consumer?.endOffset(tp) ?? null,
+      prove,
+    })
+    try {
+      const opened = await opening
+      one.running = opened.running
+      if (one.abort.signal.aborted) await opened.running.close()
+      return { ...tp, nextOffset: opened.nextOffset }
+    } catch (thrown) {
+      // Given up while it was opening: the next assignment begins anew (C3).
+      if (one.abort.signal.aborted) return { ...tp, nextOffset: committed?.nextOffset ?? 'start' }
+      throw thrown
+    }
+  }
+
+  const logStarts = async (assignments: readonly Assignment[]): Promise<Map<string, bigint>> => {
+    const starts = new Map<string, bigint>()
+    const topics = new Set(assignments.filter((a) => a.committed === null).map((a) => a.topic))
+    for (const topic of topics) for (const range of await (admin as LogAdmin).ranges(topic)) starts.set(nameOf({ topic, partition: range.partition }), range.startOffset)
+    return starts
+  }
+
+  const assigned = async (assignments: readonly Assignment[]): Promise<StartAt[]> => {
+    stats.rebalances++
+    telemetry.count(metricNames.rebalances, 1, { [attributeNames.function]: definition.name })
+    try {
+      const starts = await logStarts(assignments)
+      const startAts = await Promise.all(assignments.map((a) => assignOne(a, starts.get(nameOf(a)) ?? 0n)))
+      hasAssigned = true
+      return startAts
+    } catch (thrown) {
+      const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
+      if (error.disposition === 'fatal') fatal(error)
+      throw error
+    }
+  }
+
+  const release = async (which: readonly Owned[], waitMs: number): Promise<void> => {
+    for (const one of which) one.running?.stopIntake()
+    const settled = new AbortController()
+    const all = Promise.all(which.map((one) => one.running?.settled() ?? Promise.resolve()))
+    await Promise.race([all, sleep(clock, waitMs, settled.signal)])
+    settled.abort()
+    await commit(which)
+  }
+
+  const close = async (which: readonly Owned[]): Promise<void> => {
+    for (const one of which) {
+      if (owned.get(`${one.brokerTopic}/${one.partition}`) === one) owned.delete(`${one.brokerTopic}/${one.partition}`)
+      one.abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${one.topic}/${one.partition}`))
+    }
+    await Promise.all(which.map((one) => one.running?.close() ?? Promise.resolve()))
+  }
+
+  const revoked = async (partitions: readonly TopicPartition[], isLost: boolean): Promise<void> => {
+    const which = partitions.flatMap((tp) => owned.get(nameOf(tp)) ?? [])
+    if (!isLost) await release(which, 0.2 * sessionMs)
+    await close(which)
+  }
+
+  const onRecords = (tp: TopicPartition, epoch: number, records: readonly LogRecord[], readTo: bigint): void => {
+    const one = owned.get(nameOf(tp))
+    if (one === undefined || one.running === null || one.epoch !== epoch || stopping.signal.aborted) return
+    one.running.take(topicPrefix === '' ? records : records.map((record) => localise(record, topicPrefix)), readTo)
+    applyLimits(one)
+  }
+
+  const endOf = (one: Owned): bigint | null => consumer?.endOffset({ topic: one.brokerTopic, partition: one.partition }) ?? null
+
+  const measure = (nowMs: number): void => {
+    for (const one of owned.values()) {
+      if (one.running === null) continue
+      const status = one.running.status()
+      const end = endOf(one)
+      const attributes = { [attributeNames.group]: group, [attributeNames.destination]: one.topic, [attributeNames.partition]: String(one.partition) }
+      if (end !== null && status.position !== null)
+        telemetry.gauge(metricNames.consumerLag, Number(end - status.position), { ...attributes, [attributeNames.lagKind]: 'processing' })
+      if (end !== null && status.committed !== null)
+        telemetry.gauge(metricNames.consumerLag, Number(end - status.committed), { ...attributes, [attributeNames.lagKind]: 'committed' })
+      const byFunction = { [attributeNames.function]: definition.name, [attributeNames.partition]: String(one.partition) }
+      if (status.watermarkMs !== null) telemetry.gauge(metricNames.watermarkDelay, (nowMs - status.watermarkMs) / 1000, byFunction)
+      const open = one.running.openWindows()
+      if (open !== null) telemetry.gauge(metricNames.windowsOpen, open, byFunction)
+    }
+  }
+
+  /** R1: lets `resultsFrom` move on in partitions that stand idle, so that it never falls behind the retention of the results. */
+  const proveIdle = async (): Promise<void> => {
+    const idle = [...owned.values()].filter((one) => one.running?.idleSince !== undefined && one.running.status().isIdle)
+    for (const topic of new Set(idle.map((one) => one.brokerTopic))) {
+      const atMs = clock.nowMs()
+      const ends = new Map((await (admin as LogAdmin).ranges(topic)).map((range: PartitionRange) => [range.partition, range.endOffset]))
+      for (const one of idle) if (one.brokerTopic === topic && ends.get(one.partition) === one.running?.status().position) one.running?.idleSince?.(atMs)
+    }
+  }
+
+  const everySoOften = (): void => {
+    if (stopping.signal.aborted) return
+    const nowMs = clock.nowMs()
+    for (const one of owned.values()) one.running?.onTimer(nowMs)
+    if (nowMs - lastCommitMs >= commitEveryMs) {
+      lastCommitMs = nowMs
+      void commit([...owned.values()])
+    }
+    if (nowMs - lastMetricsMs >= METRICS_EVERY_MS) {
+      lastMetricsMs = nowMs
+      measure(nowMs)
+    }
+    if (definition.kind === 'task' && definition.once !== undefined && nowMs - lastIdleProofMs >= IDLE_PROOF_EVERY_MS) {
+      lastIdleProofMs = nowMs
+      proveIdle().catch((thrown: unknown) => telemetry.log('warn', asSluiceError(thrown, 'SLU_LOG_FAILED').message))
+    }
+    cancelTimer = clock.setTimer(Math.min(TIMER_MS, commitEveryMs), everySoOften)
+  }
+
+  const start = async (): Promise<void> => {
+    admin = driver.admin()
+    const infos = await admin.topics()
+    checkTopics(definition, topicPrefix, infos)
+    producer = driver.producer()
+    reader = driver.reader()
+    const ready = definition.kind === 'task' && definition.ready !== undefined ? definition.ready() : Promise.resolve()
+    // Every partition awaits it and reports its failure; before the first partition nobody does.
+    ready.catch(() => undefined)
+    const places = createPlaces(definition.kind === 'task' ? definition.concurrency : 1, () => {
+      for (const one of owned.values()) one.running?.pump()
+    })
+    const partitionsOf = new Map(infos.map((info) => [info.name, info.partitions]))
+    parts = { definition, context, driver, producer, reader, topicPrefix, partitionsOf, places, ready }
+    consumer = driver.consumer({ group, topics: inputs, bytesInFlightMax: bytesMax, ...(options.limits?.sessionMs === undefined ? {} : { sessionMs }) })
+    committer = createCommitter(consumer, telemetry)
+    lastCommitMs = lastMetricsMs = lastIdleProofMs = clock.nowMs()
+    everySoOften()
+    await consumer.start({
+      assigned,
+      revoked,
+      records: onRecords,
+      held: (tp, error) => owned.get(nameOf(tp))?.running?.hold(asSluiceError(error, 'SLU_LOG_FAILED')),
+      failed: (error) => fatal(asSluiceError(error, 'SLU_LOG_FAILED')),
+    })
+  }
+
+  return {
+    start,
+    stop: async (graceMs) => {
+      if (stopping.signal.aborted) return
+      stopping.abort()
+      cancelTimer()
+      const which = [...owned.values()]
+      await release(which, graceMs)
+      await close(which)
+      await consumer?.stop()
+      await producer?.close()
+      await reader?.close()
+      await admin?.close()
+    },
+    stats: () => ({ ...stats }),
+    partitions: () =>
+      [...owned.values()].map((one) => {
+        const status = one.running?.status()
+        const { isHeld = false, isIdle: _, ...rest } = status ?? { position: null, committed: null, watermarkMs: null, inFlight: 0, isIdle: false }
+        return { topic: one.topic, partition: one.partition, end: endOf(one), ...rest, state: isHeld ? 'held' : one.isPaused ? 'paused' : 'running' }
+      }),
+    drained: () =>
+      hasAssigned &&
+      [...owned.values()].every((one) => {
+        const status = one.running?.status()
+        const end = endOf(one)
+        return status !== undefined && status.isIdle && !status.isHeld && end !== null && (status.position ?? -1n) >= end && one.running?.uncommitted() === null
+      }),
+  }
+}

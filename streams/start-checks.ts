@@ -1,0 +1,40 @@
+/**
+ * What must be true of the topics before a function takes its first record.
+ *
+ * Owns: missing topics (all of them named at once), W1 (a windowed input carries append time), R1 (requests carry append time; requests and
+ * results have the same partition count), C8 (a state topic is compacted), the dead-letter and late topics beside each input. Pure.
+ */
+import { SluiceError } from '../schemas/errors.ts'
+import type { TopicInfo } from '../schemas/log.ts'
+import type { AnyFunction } from './define-function.ts'
+
+/** Every logical topic the function touches. */
+export function topicsOf(definition: AnyFunction): string[] {
+  const beside = definition.kind === 'window' || definition.kind === 'combine' ? ['.dlq', '.late'] : ['.dlq']
+  const all = [...definition.inputs, ...definition.outputs, ...definition.inputs.flatMap((topic) => beside.map((suffix) => topic + suffix))]
+  if (definition.kind === 'fold') all.push(definition.stateTopic, `${definition.stateTopic}.dlq`)
+  if (definition.kind === 'task' && definition.once !== undefined) all.push(definition.once.resultsTopic)
+  return [...new Set(all)]
+}
+
+/** Throws SLU_LOG_TOPIC_MISSING or SLU_LOG_TOPIC_MISCONFIGURED. */
+export function checkTopics(definition: AnyFunction, topicPrefix: string, infos: readonly TopicInfo[]): void {
+  const byName = new Map(infos.map((info) => [info.name, info]))
+  const missing = topicsOf(definition).filter((topic) => !byName.has(topicPrefix + topic))
+  if (missing.length > 0) throw new SluiceError('SLU_LOG_TOPIC_MISSING', missing.map((topic) => topicPrefix + topic).join(', '))
+  const refuse = (detail: string): never => {
+    throw new SluiceError('SLU_LOG_TOPIC_MISCONFIGURED', `${definition.name}: ${detail}`)
+  }
+  const info = (topic: string): TopicInfo => byName.get(topicPrefix + topic) as TopicInfo
+  const once = definition.kind === 'task' ? definition.once : undefined
+  if (definition.kind === 'window' || once !== undefined)
+    for (const input of definition.inputs)
+      if (info(input).timestampType !== 'LogAppendTime') refuse(`${topicPrefix}${input} has ${info(input).timestampType}, must have LogAppendTime`)
+  if (definition.kind === 'fold' && !info(definition.stateTopic).cleanup.includes('compact'))
+    refuse(`${topicPrefix}${definition.stateTopic} is not compacted (cleanup ${info(definition.stateTopic).cleanup})`)
+  if (once === undefined) return
+  const [requests] = definition.inputs
+  if (definition.inputs.length !== 1 || requests === undefined) refuse('a function with `once` has exactly one input (R1)')
+  const counts = [info(requests as string).partitions, info(once.resultsTopic).partitions]
+  if (counts[0] !== counts[1]) refuse(`${topicPrefix}${requests} has ${counts[0]} partitions, ${topicPrefix}${once.resultsTopic} ${counts[1]}; they must be equal (R1)`)
+}

@@ -1,0 +1,384 @@
+/**
+ * Kind `task`: one asynchronous effect per record of a partition (T1–T3), with R1 where the function is `once`.
+ *
+ * Owns: which records are in flight, their deadline, abort and tries, and the low-water mark. Stages of a record: tick, cancel or too large? →
+ * decode → (once: key, horizon) → waits for its key and for a place in the member's pool → (once: answered already?) → handler → emits written
+ * and acknowledged → done. Invariants: C1 (records finish in any order, the mark waits for the lowest), T1, T2 (one in flight per key; once:
+ * per id, so a duplicate waits for the one in flight), C5 (a full pool only makes records wait), D1 (a record that waits for another try keeps
+ * its key and gives its place back), D3 (while the DLQ cannot be written nothing new starts), C3 (nothing is written after `close`).
+ * A handler that ignores its abort is given up after `ABORT_GRACE_MS`; what it still does then is its own, its answer is not used.
+ */
+import { SluiceError, asSluiceError } from '../schemas/errors.ts'
+import type { Committed, LogRecord } from '../schemas/log.ts'
+import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import type { Emit, FunctionContext, TaskContext, TaskFunction } from './define-function.ts'
+import { assertRecordSize, carrierOf, isTick, sortEmits } from './emits.ts'
+import { createKeyOrder } from './key-order.ts'
+import { createLowWaterMark } from './low-water-mark.ts'
+import { appendMsOf, type OncePartition } from './once.ts'
+import { recordBytes } from './partition-loop.ts'
+import { staleEpoch, traced, type PartitionSink } from './partition-sink.ts'
+import type { PartitionEnvironment, RunningPartition } from './partition.ts'
+import type { Places } from './places.ts'
+import type { Parked } from './processor.ts'
+import { outcomeOf, retryDelayMs } from './retry.ts'
+
+/** How long an aborted handler may still answer. */
+export const ABORT_GRACE_MS = 1000
+
+export interface TaskPartitionOptions<T> {
+  readonly definition: TaskFunction<T>
+  readonly context: FunctionContext
+  readonly environment: PartitionEnvironment
+  /** Logical. */
+  readonly topic: string
+  readonly partition: number
+  readonly committed: Committed | null
+  readonly start: bigint
+  readonly sink: PartitionSink
+  readonly once: OncePartition | null
+  readonly abort: AbortController
+  /** The member's pool, shared by its partitions. */
+  readonly places: Places
+  /** `definition.ready`, once per member. */
+  readonly ready: Promise<void>
+}
+
+interface Work<T> {
+  readonly record: LogRecord
+  readonly value: T
+  readonly id: string
+  readonly digest: string
+  /** Tries begun. */
+  attempt: number
+  /** Tries that failed and count. */
+  failures: number
+  controller: AbortController | null
+  isCancelled: boolean
+}
+
+/** Why over 70 lines: one state machine over the records of the partition. */
+export function createTaskPartition<T>(options: TaskPartitionOptions<T>): RunningPartition {
+  const { definition, context, environment, sink, once, abort, topic, partition } = options
+  const { clock, telemetry, stats } = environment
+  const mark = createLowWaterMark(options.start)
+  const order = createKeyOrder<Work<T>>(definition.once !== undefined && definition.order === 'unordered' ? 'key' : definition.order, definition.concurrency)
+  const byId = new Map<string, Set<Work<T>>>()
+  const appends = new Map<bigint, number>()
+  const attributes = {
+    [attributeNames.system]: 'kafka',
+    [attributeNames.operation]: 'process',
+    [attributeNames.group]: environment.group,
+    [attributeNames.destination]: topic,
+    [attributeNames.partition]: String(partition),
+  }
+  let bytes = 0
+  let position = options.start
+  let committed = options.committed
+  let lowAppendMs: number | null = null
+  let isIdleProven = false
+  let isReady = false
+  let isStopped = false
+  let isDead = false
+  let active = 0
+  let waiters: (() => void)[] = []
+
+  const settle = (): void => {
+    if (active > 0) return
+    const woken = waiters
+    waiters = []
+    for (const wake of woken) wake()
+  }
+  /** Something asynchronous is under way; `settled` waits for it. */
+  const track = (run: () => Promise<void>): void => {
+    active++
+    void run()
+      .catch(fail)
+      .finally(() => {
+        active--
+        settle()
+        environment.onProgress()
+      })
+  }
+  const fail = (thrown: unknown): void => {
+    if (abort.signal.aborted) return
+    const error = asSluiceError(thrown, 'SLU_INTERNAL')
+    isDead = true
+    sink.hold(error)
+    if (error.disposition === 'fatal') environment.onFatal(error)
+  }
+  const done = (record: LogRecord): void => {
+    if (abort.signal.aborted) return
+    mark.done(record.offset)
+    appends.delete(record.offset)
+    bytes -= recordBytes(record)
+  }
+  const park = async (parked: Parked, attempts: number): Promise<void> => {
+    await sink.deadLetters([parked], attempts)
+    done(parked.record)
+  }
+  const finish = (work: Work<T>): void => {
+    order.finish(work)
+    const same = byId.get(work.id)
+    same?.delete(work)
+    if (same?.size === 0) byId.delete(work.id)
+  }
+
+  /** A null value under an id (R1): whoever has it in hand answers SLU_ROUTE_CANCELLED. Unknown or answered: nothing to do. */
+  const cancel = (record: LogRecord): void => {
+    for (const work of byId.get(record.key?.toString('utf8') ?? '') ?? []) {
+      work.isCancelled = true
+      work.controller?.abort(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
+    }
+    done(record)
+  }
+
+  /** Throws the error the record is parked with. */
+  const admit = (record: LogRecord): Work<T> => {
+    assertRecordSize(record, definition)
+    const value = definition.decode(record, context)
+    const key = record.key?.toString('latin1') ?? ''
+    const rules = definition.once
+    if (rules === undefined) return { record, value, id: key, digest: '', attempt: 0, failures: 0, controller: null, isCancelled: false }
+    const id = rules.id(value)
+    if (record.key === null || id !== record.key.toString('utf8')) throw new SluiceError('SLU_ROUTE_KEY_MISMATCH', `key is not id ${id.slice(0, 100)}`)
+    const createdMs = rules.createdMs(value)
+    const appendMs = appendMsOf(record)
+    if (!(appendMs - createdMs <= rules.dedupeMs)) throw new SluiceError('SLU_ROUTE_STALE', `${appendMs - createdMs} ms old at append, horizon ${rules.dedupeMs} ms`)
+    if (createdMs > appendMs + rules.skewMs) throw new SluiceError('SLU_ROUTE_STALE', `created ${createdMs - appendMs} ms after append`)
+    return { record, value, id, digest: rules.digest(value), attempt: 0, failures: 0, controller: null, isCancelled: false }
+  }
+
+  const takeOne = (record: LogRecord): void => {
+    mark.take(record.offset)
+    appends.set(record.offset, appendMsOf(record))
+    lowAppendMs = Math.max(lowAppendMs ?? 0, appendMsOf(record))
+    bytes += recordBytes(record)
+    stats.in++
+    if (isTick(record)) {
+      stats.skipped++
+      done(record)
+      return
+    }
+    if (definition.once !== undefined && record.value === null) {
+      cancel(record)
+      return
+    }
+    try {
+      const work = admit(record)
+      if (once !== null) once.answers().took(record.offset, work.id)
+      const same = byId.get(work.id)
+      if (same === undefined) byId.set(work.id, new Set([work]))
+      else same.add(work)
+      order.add(record.key === null ? null : work.id, work)
+    } catch (thrown) {
+      const { error } = outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE')
+      track(() => park({ record, error, stage: 'decode' }, 1))
+    }
+  }
+
+  /** The handler, or its deadline, whichever ends first; an aborted handler has a moment to answer by itself (R1 cancel). */
+  const execute = (work: Work<T>, carrier: Readonly<Record<string, string>>): Promise<readonly Emit[]> =>
+    new Promise((resolve, reject) => {
+      const controller = new AbortController()
+      work.controller = controller
+      const deadlineMs = clock.nowMs() + definition.deadlineMs
+      const taskContext: TaskContext = {
+        ...context,
+        signal: controller.signal,
+        deadlineMs,
+        attempt: work.attempt,
+        idempotencyKey: definition.once === undefined ? `${topic}/${partition}/${work.record.offset}` : work.id,
+        carrier,
+      }
+      let cancelTimer = clock.setTimer(definition.deadlineMs, () => controller.abort(new SluiceError('SLU_HANDLER_TIMEOUT', `${definition.deadlineMs} ms`)))
+      const onClose = (): void => controller.abort(staleEpoch())
+      const over = (): void => {
+        cancelTimer()
+        abort.signal.removeEventListener('abort', onClose)
+        work.controller = null
+      }
+      controller.signal.addEventListener('abort', () => {
+        cancelTimer()
+        cancelTimer = clock.setTimer(abort.signal.aborted ? 0 : ABORT_GRACE_MS, () => {
+          over()
+          reject(asSluiceError(controller.signal.reason, 'SLU_HANDLER_TIMEOUT'))
+        })
+      })
+      abort.signal.addEventListener('abort', onClose, { once: true })
+      if (work.isCancelled) controller.abort(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
+      const settleWith = (run: () => void): void => {
+        over()
+        run()
+      }
+      try {
+        definition.handle(work.value, work.record, taskContext).then(
+          (emits) => settleWith(() => resolve(emits)),
+          (thrown: unknown) => settleWith(() => reject(controller.signal.aborted ? asSluiceError(thrown, 'SLU_HANDLER_TIMEOUT') : thrown)),
+        )
+      } catch (thrown) {
+        settleWith(() => reject(thrown))
+      }
+    })
+
+  const write = async (work: Work<T>, emits: readonly Emit[], carrier: Readonly<Record<string, string>>): Promise<void> => {
+    const { outgoing, parked } = sortEmits(emits, work.record, definition)
+    const records = traced(outgoing, carrier)
+    if (once === null) await sink.send(records)
+    else {
+      await once.answer(work.id, work.digest, work.record, records)
+      stats.out += records.length
+    }
+    await sink.deadLetters(parked, work.attempt)
+  }
+
+  /** One try. Returns whether the work is over. */
+  const attempt = async (work: Work<T>): Promise<boolean> => {
+    const known = once?.answers().lookUp(work.id, work.digest) ?? 'none'
+    if (known === 'same') {
+      stats.skipped++
+      return true
+    }
+    if (known === 'other') {
+      await sink.deadLetters([{ record: work.record, error: new SluiceError('SLU_ROUTE_ID_REUSED', work.id.slice(0, 100)), stage: 'handle' }], 1)
+      return true
+    }
+    work.attempt++
+    const startMs = clock.nowMs()
+    telemetry.record(metricNames.queueDuration, Math.max(0, startMs - work.record.timestampMs) / 1000, attributes)
+    const span = telemetry.span({
+      name: `process ${topic}`,
+      kind: 'consumer',
+      parent: carrierOf(work.record.headers),
+      attributes: { ...attributes, [attributeNames.offset]: String(work.record.offset) },
+    })
+    const measure = (code?: string): void => {
+      span.end(code === undefined ? undefined : { code })
+      const failed = code === undefined ? {} : { [attributeNames.errorType]: code }
+      telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, { ...attributes, ...failed })
+    }
+    try {
+      await write(work, await execute(work, span.carrier), span.carrier)
+      measure()
+      if (work.failures > 0 && sink.held()?.code !== 'SLU_LOG_DLQ_UNWRITABLE') sink.hold(null)
+      return true
+    } catch (thrown) {
+      const { action, error } = outcomeOf(thrown, 'SLU_HANDLER_FAILED')
+      measure(error.code)
+      if (abort.signal.aborted) throw error
+      if (action === 'fatal') throw error
+      if (action === 'hold') {
+        sink.hold(error)
+        work.failures++
+        return false
+      }
+      if (action === 'retry' && ++work.failures < environment.retry.attemptsMax) return false
+      await sink.deadLetters([{ record: work.record, error, stage: 'handle' }], work.attempt)
+      return true
+    }
+  }
+
+  const run = async (work: Work<T>): Promise<void> => {
+    let isOver: boolean
+    try {
+      isOver = await attempt(work)
+    } finally {
+      options.places.giveBack()
+    }
+    if (isOver) {
+      finish(work)
+      done(work.record)
+    } else {
+      order.rest(work)
+      stats.retries++
+      clock.setTimer(retryDelayMs(work.failures, environment.retry, environment.random), () => {
+        order.again(work)
+        pump()
+      })
+    }
+    pump()
+  }
+
+  const isBlocked = (): boolean => !isReady || isStopped || isDead || abort.signal.aborted || sink.held()?.code === 'SLU_LOG_DLQ_UNWRITABLE' || once?.isOpen() === false
+
+  const pump = (): void => {
+    while (!isBlocked() && order.hasNext() && options.places.take()) {
+      const work = order.next() as Work<T>
+      track(() => run(work))
+    }
+  }
+
+  const begin = async (): Promise<void> => {
+    try {
+      await options.ready
+      await once?.open()
+      isReady = true
+      pump()
+    } catch (thrown) {
+      fail(thrown)
+    }
+  }
+  void begin()
+
+  const lowestAppendMs = (): number | null => {
+    const low = appends.get(mark.mark())
+    return low ?? lowAppendMs
+  }
+
+  return {
+    take: (records, readTo) => {
+      for (const record of records) takeOne(record)
+      if (records.length > 0) telemetry.record(metricNames.batchSize, records.length, attributes)
+      mark.readTo(readTo)
+      position = readTo
+      pump()
+      environment.onProgress()
+    },
+    stopIntake: () => {
+      isStopped = true
+    },
+    settled: () => (active === 0 ? Promise.resolve() : new Promise((resolve) => waiters.push(resolve))),
+    close: async () => {
+      isStopped = true
+      abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${topic}/${partition}`))
+      await once?.close()
+    },
+    uncommitted: () => {
+      const nextOffset = mark.mark()
+      const isSame = nextOffset === (committed?.nextOffset ?? options.start)
+      if (isSame && !isIdleProven) return null
+      const metadata = once === null ? '' : once.metadata(nextOffset, lowestAppendMs())
+      return isSame && metadata === committed?.metadata ? null : { nextOffset, metadata }
+    },
+    idleSince: (atMs) => {
+      if (once === null || definition.once === undefined || mark.pending() > 0) return
+      lowAppendMs = Math.max(lowAppendMs ?? 0, atMs - definition.once.skewMs)
+      isIdleProven = true
+    },
+    committed: (entry) => {
+      committed = entry
+      isIdleProven = false
+    },
+    lastCommitted: () => committed,
+    onTimer: () => pump(),
+    pump,
+    load: () => ({ records: mark.pending(), bytes, tracked: mark.tracked() }),
+    hold: (error) => {
+      isDead = true
+      sink.hold(error)
+    },
+    status: () => {
+      const held = sink.held()
+      return {
+        position,
+        committed: committed?.nextOffset ?? null,
+        watermarkMs: null,
+        inFlight: mark.pending(),
+        isIdle: mark.pending() === 0,
+        isHeld: held !== null,
+        ...(held === null ? {} : { code: held.code, reason: held.message }),
+      }
+    },
+    openWindows: () => null,
+  }
+}

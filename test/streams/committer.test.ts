@@ -1,0 +1,60 @@
+import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
+import type { CommitEntry, Committed } from '../../schemas/log.ts'
+import type { Telemetry } from '../../schemas/ports.ts'
+import { createCommitter, type CommitTarget } from '../../streams/committer.ts'
+
+const telemetry = { log: () => undefined } as unknown as Telemetry
+
+function target(partition: number, offers: Committed | null) {
+  const facts = { committed: null as Committed | null, held: null as string | null }
+  const running = {
+    uncommitted: () => (facts.committed === null ? offers : null),
+    committed: (c: Committed) => (facts.committed = c),
+    hold: (e: SluiceError) => (facts.held = e.code),
+    status: () => ({ committed: facts.committed?.nextOffset ?? null }),
+  }
+  return { facts, target: { topic: 't', partition, epoch: 1, running } as unknown as CommitTarget }
+}
+
+test('committer: one commit at a time, so an older one never lands after a newer one', async (t) => {
+  let inFlight = 0
+  let most = 0
+  const commit = async (): Promise<void> => {
+    most = Math.max(most, ++inFlight)
+    await Promise.resolve()
+    inFlight--
+  }
+  const committer = createCommitter({ commit }, telemetry)
+  await Promise.all([0, 1, 2].map((p) => committer.commit([target(p, { nextOffset: 1n, metadata: '' }).target])))
+  t.is(most, 1)
+})
+
+test('committer: an entry of a stale epoch is dropped and never takes the others with it (C3)', async (t) => {
+  const sent: CommitEntry[] = []
+  const commit = (entries: readonly CommitEntry[]): Promise<void> => {
+    if (entries.some((e) => e.partition === 1)) return Promise.reject(new SluiceError('SLU_LOG_STALE_EPOCH', ''))
+    sent.push(...entries)
+    return Promise.resolve()
+  }
+  const [a, b] = [target(0, { nextOffset: 5n, metadata: 'm' }), target(1, { nextOffset: 6n, metadata: '' })]
+  await createCommitter({ commit }, telemetry).commit([a.target, b.target])
+  t.deepEqual(sent, [{ topic: 't', partition: 0, epoch: 1, nextOffset: 5n, metadata: 'm' }])
+  t.is(a.facts.committed?.nextOffset, 5n)
+  t.is(b.facts.committed, null)
+})
+
+test('committer: metadata above the bound holds the partition and is never sent (C2)', async (t) => {
+  const one = target(0, { nextOffset: 5n, metadata: 'x'.repeat(3501) })
+  await createCommitter({ commit: () => Promise.reject(new Error('sent')) }, telemetry).commit([one.target])
+  t.is(one.facts.held, 'SLU_LOG_METADATA_TOO_LARGE')
+})
+
+test('committer: the proof commits what stands and rejects when the partition is not ours (C8)', async (t) => {
+  const sent: CommitEntry[] = []
+  const one = target(0, null)
+  await createCommitter({ commit: (e) => (sent.push(...e), Promise.resolve()) }, telemetry).prove(one.target, 3n)
+  t.is(sent[0]?.nextOffset, 3n)
+  const stale = createCommitter({ commit: () => Promise.reject(new SluiceError('SLU_LOG_STALE_EPOCH', '')) }, telemetry)
+  await t.throwsAsync(stale.prove(one.target, 3n), { message: /SLU_LOG_STALE_EPOCH/ })
+})

@@ -1,0 +1,100 @@
+import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
+import type { LogRecord } from '../../schemas/log.ts'
+import { createFoldProcessor, versionOf } from '../../streams/fold.ts'
+import { defineFunction, type FunctionContext } from '../../streams/define-function.ts'
+import type { Effects, Outgoing } from '../../streams/processor.ts'
+import { testCodecs } from '../helpers/codecs.ts'
+import { record } from '../helpers/records.ts'
+
+const context: FunctionContext = { site: 's', codecs: testCodecs(), nowMs: () => 0 }
+
+/** Counts records per key; every count is a row of the state topic. */
+const counting = (statesMax = 10) =>
+  defineFunction({
+    kind: 'fold',
+    name: 'counting',
+    inputs: ['in'],
+    outputs: ['counts'],
+    stateTopic: 'counts',
+    statesMax,
+    decode: (r) => r.value?.toString() ?? '',
+    keyOf: (_value, r) => r.key?.toString() ?? '',
+    initial: () => 0,
+    fold: (state: number, value: string, r) => {
+      if (value === 'hold') throw new SluiceError('SLU_EGRESS_HOLD', '')
+      if (value === 'bug') throw new TypeError('bug')
+      return [state + 1, [{ to: 'topic', topic: 'counts', key: r.key, value: Buffer.from(String(state + 1)) }]]
+    },
+    restore: (row) => {
+      if (row.key === null) throw new TypeError('hostile row')
+      return { key: row.key.toString(), merge: () => Number(row.value) }
+    },
+    tick: { everyMs: 1000, run: (state: number, key) => [state, key === 'silent' ? [{ to: 'topic', topic: 'counts', key, value: Buffer.from(`${state}!`) }] : []] },
+  })
+
+const fold = (statesMax?: number) => createFoldProcessor<string, number>(counting(statesMax), context, 0, () => undefined)
+const rowsOf = (effects: Effects): string[] => effects.batches.flatMap((b) => b.records).map((r) => `${r.key?.toString()}=${r.value?.toString()}`)
+const asRow = (o: Outgoing, at: number): LogRecord => record(at, { topic: 'counts', key: o.key, value: o.value, headers: [...(o.headers ?? [])] })
+const many = (keys: string, from = 0): LogRecord[] => keys.split('').map((key, i) => record(from + i, { key, value: 'x' }))
+
+test('fold: every emit is fenced and carries the source offset as its version (C8)', (t) => {
+  const processor = fold()
+  processor.begin(null, new Map())
+  const effects = processor.process(many('ab', 5), 7n)
+  t.true(effects.batches.every((b) => b.fenced))
+  t.deepEqual(
+    effects.batches[0]?.records.map((r, i) => versionOf(asRow(r, i), 0)?.offset),
+    [5n, 6n],
+  )
+  t.is(versionOf(asRow(effects.batches[0]?.records[0] as Outgoing, 0), 1), null)
+})
+
+test('fold: rebuilt from its rows, a replay after a crash between transaction and commit folds nothing twice (C8)', (t) => {
+  const first = fold()
+  first.begin(null, new Map())
+  const rows = first.process(many('abab'), 4n).batches.flatMap((b) => b.records.map(asRow))
+  const second = fold()
+  second.begin({ nextOffset: 1n, metadata: '' }, new Map([['counts', rows]]))
+  const replay = second.process([...many('bab', 1), ...many('b', 4)], 5n)
+  t.deepEqual(rowsOf(replay), ['b=3'])
+  t.is(replay.skipped, 3)
+})
+
+test('fold: a topic made anew, whose offsets begin again, is not taken for a replay (C8)', (t) => {
+  const first = fold()
+  const rows = first.process(many('aaa', 100), 103n).batches.flatMap((b) => b.records.map(asRow))
+  const second = fold()
+  second.begin(null, new Map([['counts', rows]]))
+  t.deepEqual(rowsOf(second.process([record(0, { key: 'a', value: 'x', appendMs: 1_800_000_000_000 })], 1n)), ['a=4'])
+})
+
+test('fold: a hostile row of the state topic is a dead letter, the others are restored (D6)', (t) => {
+  const processor = fold()
+  const { effects } = processor.begin(null, new Map([['counts', [record(0, { topic: 'counts', value: 'x' }), record(1, { topic: 'counts', key: 'a', value: '7' })]]]))
+  t.is(effects.deadLetters[0]?.error.code, 'SLU_RECORD_UNDECODABLE')
+  t.deepEqual(rowsOf(processor.process(many('a'), 1n)), ['a=8'])
+})
+
+test('fold: a record that fails leaves its state untouched; a hold puts back every state of the call (D6)', (t) => {
+  const processor = fold()
+  t.deepEqual(rowsOf(processor.process([...many('a'), record(1, { key: 'a', value: 'bug' })], 2n)), ['a=1'])
+  t.throws(() => processor.process([...many('ab', 2), record(4, { key: 'a', value: 'hold' })], 5n), { message: /SLU_EGRESS_HOLD/ })
+  t.deepEqual(rowsOf(processor.process(many('ab', 2), 4n)), ['a=2', 'b=1'])
+})
+
+test('fold: states above the bound are dropped, the least recently used first, never the newest (C6)', (t) => {
+  const processor = fold(2)
+  processor.process(many('abac'), 4n)
+  t.deepEqual(rowsOf(processor.process(many('acb', 4), 7n)), ['a=3', 'c=2', 'b=1'])
+})
+
+test('fold: its tick runs every `everyMs`, never more often, and its emits are fenced too (C8)', (t) => {
+  const processor = fold()
+  processor.process([record(0, { key: 'silent', value: 'x' })], 1n)
+  t.deepEqual(rowsOf(processor.onTimer?.(5000, true) as Effects), ['silent=1!'])
+  t.deepEqual(rowsOf(processor.onTimer?.(5999, true) as Effects), [])
+  const again = processor.onTimer?.(6000, true) as Effects
+  t.deepEqual(rowsOf(again), ['silent=1!'])
+  t.true(again.batches[0]?.fenced)
+})

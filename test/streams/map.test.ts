@@ -1,0 +1,88 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { SluiceError } from '../../schemas/errors.ts'
+import { createMapProcessor } from '../../streams/map.ts'
+import { defineFunction, type FunctionContext } from '../../streams/define-function.ts'
+import { testCodecs } from '../helpers/codecs.ts'
+import { record } from '../helpers/records.ts'
+
+const context: FunctionContext = { site: 's', codecs: testCodecs(), nowMs: () => 0 }
+
+const upper = defineFunction({
+  kind: 'map',
+  name: 'upper',
+  inputs: ['in'],
+  outputs: ['out'],
+  recordBytesMax: 64,
+  decode: (r) => {
+    const text = r.value?.toString('utf8') ?? ''
+    if (text.startsWith('!')) throw new SluiceError('SLU_TELEMETRY_FORMAT', text)
+    if (text.startsWith('?')) throw new TypeError('bug')
+    return text
+  },
+  handle: (text: string) => {
+    if (text === 'hold') throw new SluiceError('SLU_EGRESS_HOLD', '')
+    if (text === 'elsewhere') return [{ to: 'topic', topic: 'secret', key: null, value: null }]
+    return [{ to: 'topic', topic: 'out', key: text, value: Buffer.from(text.toUpperCase()) }]
+  },
+})
+
+test('map: whatever a record holds, it ends as an emit, a dead letter or a skip, and never stops the next one (D6)', (t) => {
+  const value = fc.oneof(
+    fc.uint8Array({ maxLength: 100 }).map((a) => Buffer.from(a)),
+    fc.constantFrom('!bad', '?bug', 'elsewhere', 'fine').map((s) => Buffer.from(s)),
+    fc.constant(null),
+  )
+  fc.assert(
+    fc.property(fc.array(value, { maxLength: 30 }), (values) => {
+      const processor = createMapProcessor(upper, context)
+      processor.begin(null, new Map())
+      const records = values.map((v, i) => record(i, { value: v }))
+      const effects = processor.process(records, 40n)
+      const emitted = effects.batches.flatMap((b) => b.records).length
+      t.is(emitted + effects.deadLetters.length + effects.skipped, records.length)
+      t.deepEqual(processor.checkpoint(), { nextOffset: 40n, metadata: '' })
+    }),
+  )
+})
+
+test('map: a dead letter carries the code of its stage; an undeclared topic is never written to', (t) => {
+  const processor = createMapProcessor(upper, context)
+  const values = ['!bad', '?bug', 'elsewhere', 'x'.repeat(65), 'fine']
+  const effects = processor.process(
+    values.map((v, i) => record(i, { value: v })),
+    5n,
+  )
+  t.deepEqual(
+    effects.deadLetters.map((d) => [d.error.code, d.stage]),
+    [
+      ['SLU_TELEMETRY_FORMAT', 'decode'],
+      ['SLU_RECORD_UNDECODABLE', 'decode'],
+      ['SLU_HANDLER_FAILED', 'handle'],
+      ['SLU_RECORD_TOO_LARGE', 'decode'],
+    ],
+  )
+  t.deepEqual(
+    effects.batches[0]?.records.map((r) => r.value?.toString()),
+    ['FINE'],
+  )
+})
+
+test('map: a tick is skipped, never decoded (W8)', (t) => {
+  const processor = createMapProcessor(upper, context)
+  const effects = processor.process([record(0, { value: '!bad', headers: [['sluice.tick', Buffer.alloc(0)]] })], 1n)
+  t.is(effects.skipped, 1)
+  t.deepEqual(effects.deadLetters, [])
+})
+
+test('map: a hold is thrown and moves nothing, so the same records come again', (t) => {
+  const processor = createMapProcessor(upper, context)
+  processor.begin({ nextOffset: 3n, metadata: '' }, new Map())
+  t.throws(() => processor.process([record(3, { value: 'fine' }), record(4, { value: 'hold' })], 5n), { message: /SLU_EGRESS_HOLD/ })
+  t.is(processor.checkpoint().nextOffset, 3n)
+})
+
+test('map: it starts where it committed, and at the start of the log without a commit (C7)', (t) => {
+  t.is(createMapProcessor(upper, context).begin(null, new Map()).nextOffset, 'start')
+  t.is(createMapProcessor(upper, context).begin({ nextOffset: 9n, metadata: '' }, new Map()).nextOffset, 9n)
+})
