@@ -13,6 +13,8 @@ export interface Pseudonyms {
   node(host: string): string
   /** `<kind>-<20 hex>`. `index` is the accelerator's index on its host; a part adds its own after a slash ("2/7" = MIG 7 of GPU 2). */
   device(host: string, kind: DeviceKind, index: string | number): string
+  /** `tenant-<20 hex>`: with `$namespace` in site.yaml a tenant's name is a namespace, which must not travel (N1). */
+  tenant(name: string): string
 }
 
 /** Pseudonyms are cached: a hall has a bounded number of devices, `cacheMax` bounds it against hostile input. */
@@ -29,5 +31,6 @@ export function createPseudonyms(hashing: Hashing, key: Uint8Array, cacheMax = 1
   return {
     node: (host) => make('node', `node\0${host}`),
     device: (host, kind, index) => make(kind, `${kind}\0${host}\0${index}`),
+    tenant: (name) => make('tenant', `tenant\0${name}`),
   }
 }

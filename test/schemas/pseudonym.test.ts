@@ -34,3 +34,10 @@ test('pseudonym: a flood of host names does not grow the cache without bound', (
   for (let i = 0; i < 100; i++) p.node(`host-${i}`)
   t.is(p.node('host-0'), first)
 })
+
+test('pseudonym: a tenant named after its namespace does not show the namespace, nor share an id with a host of that name (N1)', (t) => {
+  const p = createPseudonyms(nodeHashing, key)
+  t.regex(p.tenant('team-a'), /^tenant-[0-9a-f]{20}$/)
+  t.is(p.tenant('team-a'), p.tenant('team-a'))
+  t.not(p.tenant('team-a').slice(7), p.node('team-a').slice(5))
+})
