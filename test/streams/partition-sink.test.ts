@@ -1,0 +1,82 @@
+import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
+import type { OutRecord } from '../../schemas/log.ts'
+import { partitionWorld, settle, valueOf } from '../helpers/partition-environment.ts'
+import { record } from '../helpers/records.ts'
+
+const out = (text: string, source?: ReturnType<typeof record>) => ({ topic: 'out', key: null, value: Buffer.from(text), ...(source === undefined ? {} : { source }) })
+const parked = (offset: number) => ({ record: record(offset, { value: `v${offset}` }), error: new SluiceError('SLU_RECORD_REFUSED', ''), stage: 'handle' as const })
+
+test('partition sink: an unreachable log is tried again in place, order kept, nobody’s tries spent (C5, D1)', async (t) => {
+  const w = partitionWorld()
+  let refusals = 7
+  w.refuse = () => (refusals-- > 0 ? new SluiceError('SLU_LOG_UNREACHABLE', '') : null)
+  const both = Promise.all([w.sink.send([out('a'), out('b')])])
+  await w.clock.advance(20_000)
+  await both
+  t.deepEqual(w.sent.map(valueOf), ['a', 'b'])
+  t.is(w.stats.retries, 7)
+  t.is(w.sink.held(), null)
+})
+
+test('partition sink: while the DLQ cannot be written it alarms and waits; it goes on by itself, nothing lost (D3)', async (t) => {
+  const w = partitionWorld()
+  let isDown = true
+  w.refuse = (records) => (isDown && records[0]?.topic === 'in.dlq' ? new SluiceError('SLU_LOG_FORBIDDEN', 'in.dlq') : null)
+  let isWritten = false
+  const writing = w.sink.deadLetters([parked(1), parked(2)]).then(() => (isWritten = true))
+  await w.clock.advance(5000)
+  t.is(w.sink.held()?.code, 'SLU_LOG_DLQ_UNWRITABLE')
+  t.false(isWritten)
+  isDown = false
+  await w.clock.advance(5000)
+  await writing
+  t.is(w.sink.held(), null)
+  t.deepEqual(w.sent.map(valueOf), ['v1', 'v2'])
+  t.is(w.stats.deadLetters, 2)
+})
+
+test('partition sink: a record the log refuses as too large is parked through its source, the others are written (D6)', async (t) => {
+  const w = partitionWorld()
+  w.refuse = (records) => (records.some((r) => valueOf(r) === 'big') ? new SluiceError('SLU_LOG_RECORD_TOO_LARGE', '') : null)
+  await w.sink.send([out('a', record(1)), out('big', record(2, { value: 'source' })), out('c', record(3))])
+  t.deepEqual(
+    w.sent.map((r) => `${r.topic}:${valueOf(r)}`),
+    ['out:a', 'in.dlq:source', 'out:c'],
+  )
+  await t.throwsAsync(w.sink.send([out('big')]), { message: /SLU_LOG_FAILED/ })
+})
+
+test('partition sink: a dead letter too large with all its headers is written with the short ones, never dropped (D3, D6)', async (t) => {
+  const w = partitionWorld()
+  w.refuse = (records) => ((records[0]?.headers?.length ?? 0) > 8 ? new SluiceError('SLU_LOG_RECORD_TOO_LARGE', '') : null)
+  await w.sink.deadLetters([parked(1)])
+  t.is(w.sent.length, 1)
+  t.false(w.sent[0]?.headers?.some(([name]) => name.endsWith('stacktrace')))
+})
+
+test('partition sink: after the partition is closed nothing is written, a waiting retry included (C3)', async (t) => {
+  const w = partitionWorld()
+  w.refuse = () => new SluiceError('SLU_LOG_UNREACHABLE', '')
+  const sending = t.throwsAsync(w.sink.send([out('a')]), { message: /SLU_LOG_STALE_EPOCH/ })
+  await settle()
+  w.abort.abort()
+  w.refuse = () => null
+  await sending
+  await t.throwsAsync(w.sink.send([out('b')]), { message: /SLU_LOG_STALE_EPOCH/ })
+  t.deepEqual(w.sent, [] as OutRecord[])
+})
+
+test('partition sink: a fatal answer of the log is told once it is met, and nothing is given up as written', async (t) => {
+  const w = partitionWorld()
+  w.refuse = () => new SluiceError('SLU_LOG_AUTH', '')
+  let isSent = false
+  void w.sink.send([out('a')]).then(
+    () => (isSent = true),
+    () => undefined,
+  )
+  await settle()
+  t.is(w.fatal[0]?.code, 'SLU_LOG_AUTH')
+  t.false(isSent)
+  w.abort.abort()
+})
