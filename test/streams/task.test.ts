@@ -194,12 +194,14 @@ test('task: a handler that throws, answers nonsense or emits elsewhere is a dead
 })
 
 test('task: while the DLQ cannot be written nothing new starts, and it goes on by itself (D3)', async (t) => {
-  const [w, s] = [partitionWorld(), stage({ concurrency: 1 })]
+  const [w, s] = [partitionWorld(), stage()]
   w.refuse = (r) => (r[0]?.topic === 'in.dlq' ? new SluiceError('SLU_LOG_UNREACHABLE', '') : null)
   const partition = open(w, s.definition)
-  take(partition, ['a', 'b'])
+  take(partition, ['a'])
   await settle()
   s.calls[0]?.fail(new TypeError('bug'))
+  await settle()
+  take(partition, ['b'], 1)
   await w.clock.advance(5000)
   t.is(s.calls.length, 1)
   t.is(partition.status().code, 'SLU_LOG_DLQ_UNWRITABLE')
