@@ -1,0 +1,68 @@
+/** Runners on the in-memory log under a virtual clock: one world per test. */
+import type { LogRecord, OutRecord, TopicSpec } from '../../schemas/log.ts'
+import type { SluiceError } from '../../schemas/errors.ts'
+import type { Random, Telemetry } from '../../schemas/ports.ts'
+import type { AnyFunction } from '../../streams/define-function.ts'
+import { createRunner, type Runner, type RunnerLimits } from '../../streams/runner.ts'
+import { createMemoryLog, type MemoryLog } from '../fakes/memory-log.ts'
+import { createVirtualClock, type VirtualClock } from '../fakes/virtual-clock.ts'
+import { testCodecs } from './codecs.ts'
+
+const codecs = testCodecs()
+
+export const silent: Telemetry = {
+  count: () => undefined,
+  record: () => undefined,
+  gauge: () => undefined,
+  span: () => ({ carrier: {}, set: () => undefined, end: () => undefined }),
+  log: () => undefined,
+}
+
+export interface RunnerWorld {
+  readonly clock: VirtualClock
+  readonly log: MemoryLog
+  readonly fatal: SluiceError[]
+  runner(definition: AnyFunction, process: string, limits?: RunnerLimits): Runner
+  /** Advances in steps until `isDone`; fails past `boundMs`. */
+  until(what: string, isDone: () => boolean, boundMs?: number): Promise<void>
+}
+
+export function runnerWorld(topics: Record<string, number | [number, Partial<TopicSpec>]>, random?: Random, telemetry: Telemetry = silent): RunnerWorld {
+  const clock = createVirtualClock()
+  const log = createMemoryLog({ clock, ...(random === undefined ? {} : { random }) })
+  for (const [name, spec] of Object.entries(topics)) {
+    const [partitions, more] = typeof spec === 'number' ? [spec, {}] : spec
+    log.create(name, partitions, more)
+  }
+  const fatal: SluiceError[] = []
+  return {
+    clock,
+    log,
+    fatal,
+    runner: (definition, process, limits) =>
+      createRunner({
+        definition,
+        driver: log.driver(process),
+        topicPrefix: '',
+        site: 'hall',
+        codecs,
+        clock,
+        random: random ?? (() => 0.5),
+        hashing: { sha256: () => Buffer.alloc(32), hmacSha256: () => Buffer.alloc(32) },
+        telemetry,
+        limits: { commitEveryMs: 100, ...limits },
+        retry: { attemptsMax: 3, baseMs: 50, capMs: 400 },
+        onFatal: (error) => void fatal.push(error),
+      }),
+    until: async (what, isDone, boundMs = 60_000) => {
+      const boundAtMs = clock.nowMs() + boundMs
+      while (!isDone()) {
+        if (clock.nowMs() > boundAtMs) throw new Error(`not within ${boundMs} ms: ${what}`)
+        await clock.advance(50)
+      }
+    },
+  }
+}
+
+export const text = (r: LogRecord | OutRecord): string => r.value?.toString() ?? 'null'
+export const headerOf = (r: LogRecord, name: string): string | undefined => r.headers.find(([n]) => n === name)?.[1].toString()

@@ -1,0 +1,286 @@
+import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
+import type { Telemetry } from '../../schemas/ports.ts'
+import { defineFunction, type FoldFunction, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
+import { headerOf, runnerWorld, silent, text } from '../helpers/runner-world.ts'
+
+const upper = defineFunction<MapFunction<string>>({
+  kind: 'map',
+  name: 'upper',
+  inputs: ['in'],
+  outputs: ['out'],
+  recordBytesMax: 1000,
+  decode: (r) => {
+    if (r.value === null || r.value[0] === 0xff) throw new SluiceError('SLU_RECORD_UNDECODABLE', '')
+    return r.value.toString()
+  },
+  handle: (value) => {
+    if (value === 'throw') throw new TypeError('bug')
+    return [{ to: 'topic', topic: 'out', key: value, value: Buffer.from(value.toUpperCase()) }]
+  },
+})
+const topics = { in: 2, out: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] } as Parameters<typeof runnerWorld>[0]
+const values = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => ({ topic: 'in', key: Buffer.from(`${prefix}${i}`), value: Buffer.from(`${prefix}${i}`) }))
+const unique = (all: readonly string[]): number => new Set(all).size
+
+test('runner: undecodable, oversized and hostile records reach the DLQ byte-identical, and the stream goes on (D2, D6)', async (t) => {
+  const w = runnerWorld(topics)
+  const bad = [null, Buffer.from([0xff, 0, 1]), Buffer.alloc(1001, 120), Buffer.from('throw')]
+  w.log.append(bad.map((value, i) => ({ topic: 'in', partition: 1, key: Buffer.from([i, 0x80]), value, headers: [['h', Buffer.from([0xfe, i])] as const] })))
+  w.log.append({ topic: 'in', partition: 1, key: null, value: Buffer.from('after') })
+  const source = w.log.dump('in')
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  await w.until('drained', () => runner.drained())
+  t.deepEqual(w.log.dump('out').map(text), ['AFTER'])
+  const dead = w.log.dump('in.dlq')
+  t.is(dead.length, 4)
+  for (const [i, d] of dead.entries()) {
+    const s = source[i] as (typeof source)[number]
+    t.deepEqual([d.key, d.value, d.partition, d.timestampMs, d.headers[0]], [s.key, s.value, 1, s.timestampMs, s.headers[0]])
+    t.is(headerOf(d, '__connect.errors.offset'), String(s.offset))
+  }
+  t.deepEqual(
+    dead.map((d) => headerOf(d, 'sluice.error.code')),
+    ['SLU_RECORD_UNDECODABLE', 'SLU_RECORD_UNDECODABLE', 'SLU_RECORD_TOO_LARGE', 'SLU_HANDLER_FAILED'],
+  )
+  t.deepEqual([runner.stats().in, runner.stats().out, runner.stats().deadLetters], [5, 1, 4])
+  t.is(w.log.committed('sluice.upper', { topic: 'in', partition: 1 })?.nextOffset, 5n)
+  await runner.stop(1000)
+})
+
+test('runner: killed in the middle of work, its successor loses nothing (C1, C2)', async (t) => {
+  const w = runnerWorld(topics)
+  const first = w.runner(upper, 'first')
+  await first.start()
+  w.log.append(values('a', 300))
+  w.log.delaySends(40)
+  await w.until('half', () => w.log.dump('out').length > 0)
+  w.log.append(values('b', 300))
+  w.log.crash('first')
+  const second = w.runner(upper, 'second')
+  await second.start()
+  await w.until('all', () => second.drained())
+  t.is(unique(w.log.dump('out').map(text)), 600)
+  t.deepEqual(w.log.dump('in.dlq'), [])
+  await second.stop(1000)
+})
+
+test('runner: what is committed never passes a record whose effect is not acknowledged (C1)', async (t) => {
+  const w = runnerWorld(topics)
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  w.log.append(values('a', 50))
+  w.log.failSends(1_000_000, 'SLU_LOG_UNREACHABLE', { topic: 'out' })
+  await w.clock.advance(5000)
+  t.is(w.log.committed('sluice.upper', { topic: 'in', partition: 0 }), null)
+  t.false(runner.drained())
+  t.is(runner.stats().deadLetters, 0)
+})
+
+test('runner: members come and go, nothing is lost, and a revoked partition is committed before it moves (C3, C4)', async (t) => {
+  const w = runnerWorld(topics)
+  const runners = ['a', 'b', 'c'].map((name) => w.runner(upper, name))
+  w.log.delaySends(20)
+  await runners[0]?.start()
+  w.log.append(values('x', 200))
+  await w.clock.advance(30)
+  await runners[1]?.start()
+  w.log.append(values('y', 200))
+  await w.clock.advance(100)
+  const stopping = runners[0]?.stop(1000)
+  await w.clock.advance(2000)
+  await stopping
+  await runners[2]?.start()
+  w.log.append(values('z', 200))
+  await w.until('all', () => [runners[1], runners[2]].every((r) => r?.drained() === true))
+  const out = w.log.dump('out').map(text)
+  t.is(unique(out), 600)
+  t.is(out.length, 600)
+  t.deepEqual(runners[0]?.partitions(), [])
+})
+
+test('runner: an unwritable DLQ stops its partition, shows it held, and the partition goes on by itself (D3)', async (t) => {
+  const w = runnerWorld(topics)
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  w.log.failSends(20, 'SLU_LOG_FORBIDDEN', { topic: 'in.dlq' })
+  w.log.append([
+    { topic: 'in', partition: 0, key: null, value: Buffer.from('throw') },
+    { topic: 'in', partition: 1, key: null, value: Buffer.from('fine') },
+  ])
+  await w.until('held', () => runner.partitions().some((p) => p.state === 'held'))
+  w.log.append({ topic: 'in', partition: 0, key: null, value: Buffer.from('behind') })
+  await w.clock.advance(1000)
+  const held = runner.partitions().find((p) => p.partition === 0)
+  t.is(held?.code, 'SLU_LOG_DLQ_UNWRITABLE')
+  t.deepEqual(w.log.dump('out').map(text), ['FINE'])
+  t.is(w.log.committed('sluice.upper', { topic: 'in', partition: 0 }), null)
+  await w.until('drained', () => runner.drained())
+  t.is(w.log.dump('in.dlq').length, 1)
+  t.deepEqual(w.log.dump('out').map(text), ['FINE', 'BEHIND'])
+  await runner.stop(1000)
+})
+
+test('runner: a partition over its limits is paused and resumed, never grown without bound (C5, C6)', async (t) => {
+  const w = runnerWorld(topics, () => 0.99)
+  const runner = w.runner(upper, 'p', { recordsInFlightMax: 20 })
+  await runner.start()
+  w.log.delaySends(1000)
+  w.log.append(values('a', 500).map((r) => ({ ...r, partition: 0 })))
+  let most = 0
+  let wasPaused = false
+  await w.until(
+    'drained',
+    () => {
+      most = Math.max(most, ...runner.partitions().map((p) => p.inFlight))
+      wasPaused ||= runner.partitions().some((p) => p.state === 'paused')
+      return runner.drained()
+    },
+    600_000,
+  )
+  t.true(wasPaused)
+  t.true(most < 40, `${most} in memory`)
+  t.is(w.log.dump('out').length, 500)
+  await runner.stop(1000)
+})
+
+test('runner: missing topics are named and nothing is started', async (t) => {
+  const w = runnerWorld({ in: 1 })
+  await t.throwsAsync(w.runner(upper, 'p').start(), { message: /SLU_LOG_TOPIC_MISSING.*out, in\.dlq/ })
+})
+
+test('runner: a committed offset the log no longer holds holds the partition, it never jumps (C7)', async (t) => {
+  const w = runnerWorld(topics)
+  w.log.append(values('a', 20).map((r) => ({ ...r, partition: 0 })))
+  w.log.setCommitted('sluice.upper', { topic: 'in', partition: 0 }, { nextOffset: 3n, metadata: '' })
+  w.log.truncate({ topic: 'in', partition: 0 }, 10n)
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  await w.clock.advance(2000)
+  t.is(runner.partitions().find((p) => p.partition === 0)?.code, 'SLU_LOG_TRUNCATED')
+  t.deepEqual(w.log.dump('out'), [])
+})
+
+test('runner: lag is measured by position and by commit (W9), and names match the table', async (t) => {
+  const seen = new Map<string, Set<string>>()
+  const note: Telemetry['count'] = (name, _value, attributes) => void seen.set(name, (seen.get(name) ?? new Set()).add(String(attributes?.['sluice.lag.kind'] ?? '')))
+  const w = runnerWorld(topics, undefined, { ...silent, count: note, record: note, gauge: note })
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  w.log.append([...values('a', 5), { topic: 'in', key: null, value: null }])
+  await w.clock.advance(3000)
+  t.deepEqual([...(seen.get('sluice.consumer.lag') ?? [])].sort(), ['committed', 'processing'])
+  for (const name of ['messaging.process.duration', 'sluice.consumer.batch.size', 'sluice.dead_letters', 'sluice.rebalances']) t.true(seen.has(name), name)
+})
+
+const slow = (order: 'key' | 'partition', calls: { value: string; answer: () => void; signal: AbortSignal }[]): TaskFunction<string> =>
+  defineFunction<TaskFunction<string>>({
+    kind: 'task',
+    name: 'slow',
+    inputs: ['in'],
+    outputs: ['out'],
+    order,
+    concurrency: 4,
+    deadlineMs: 600_000,
+    decode: (r) => text(r),
+    handle: (value, _record, { signal }) =>
+      new Promise((resolve) => calls.push({ value, signal, answer: () => resolve([{ to: 'topic', topic: 'out', key: null, value: Buffer.from(value) }]) })),
+  })
+
+test('runner: a ten-minute task blocks neither its membership nor other partitions (T3)', async (t) => {
+  const w = runnerWorld(topics)
+  const calls: { value: string; answer: () => void; signal: AbortSignal }[] = []
+  const runner = w.runner(slow('partition', calls), 'p')
+  await runner.start()
+  w.log.append({ topic: 'in', partition: 0, key: null, value: Buffer.from('long') })
+  await w.until('started', () => calls.length === 1)
+  for (let i = 0; i < 5; i++) {
+    w.log.append({ topic: 'in', partition: 1, key: null, value: Buffer.from(`short${i}`) })
+    await w.until('short', () => calls.length === i + 2)
+    calls.at(-1)?.answer()
+    await w.clock.advance(60_000)
+  }
+  t.is(w.log.dump('out').length, 5)
+  t.is(w.log.committed('sluice.slow', { topic: 'in', partition: 1 })?.nextOffset, 5n)
+  calls[0]?.answer()
+  await w.until('drained', () => runner.drained())
+  t.is(runner.stats().rebalances, 1)
+  await runner.stop(1000)
+})
+
+test('runner: stop waits for work in flight within the grace and commits it; past the grace it is aborted and left to the successor (C4)', async (t) => {
+  const w = runnerWorld(topics)
+  const calls: { value: string; answer: () => void; signal: AbortSignal }[] = []
+  const runner = w.runner(slow('key', calls), 'p')
+  await runner.start()
+  w.log.append(['a', 'b'].map((key) => ({ topic: 'in', partition: 0, key: Buffer.from(key), value: Buffer.from(key) })))
+  await w.until('started', () => calls.length === 2)
+  let isStopped = false
+  const stopping = runner.stop(5000).then(() => (isStopped = true))
+  calls[0]?.answer()
+  await w.clock.advance(3000)
+  t.false(isStopped)
+  await w.clock.advance(3000)
+  await stopping
+  t.true(calls[1]?.signal.aborted)
+  t.deepEqual(w.log.dump('out').map(text), ['a'])
+  t.is(w.log.committed('sluice.slow', { topic: 'in', partition: 0 })?.nextOffset, 1n)
+})
+
+const counts = defineFunction<FoldFunction<string, number>>({
+  kind: 'fold',
+  name: 'counts',
+  inputs: ['in'],
+  outputs: ['state'],
+  stateTopic: 'state',
+  statesMax: 1000,
+  decode: (r) => text(r),
+  keyOf: (_value, r) => r.key?.toString() ?? '',
+  initial: () => 0,
+  fold: (state, _value, r) => [state + 1, [{ to: 'topic', topic: 'state', key: r.key, value: Buffer.from(String(state + 1)) }]],
+  restore: (row) => ({ key: row.key?.toString() ?? '', merge: () => Number(row.value) }),
+})
+const foldTopics = { in: 2, state: [2, { cleanup: 'compact' }], 'in.dlq': 2, 'state.dlq': 2 } as Parameters<typeof runnerWorld>[0]
+const keyed = (count: number, from = 0) => Array.from({ length: count }, (_, i) => ({ topic: 'in', key: Buffer.from(`k${(from + i) % 5}`), value: Buffer.from('x') }))
+const finalCounts = (w: ReturnType<typeof runnerWorld>): Record<string, string> => Object.fromEntries(w.log.dump('state').map((r) => [r.key?.toString() ?? '', text(r)]))
+
+test('runner: a fold is rebuilt after a crash and counts every record once, commit or no commit (C8)', async (t) => {
+  const w = runnerWorld(foldTopics)
+  const first = w.runner(counts, 'first', { commitEveryMs: 60_000 })
+  await first.start()
+  w.log.append(keyed(50))
+  await w.until('half', () => w.log.dump('state').length >= 50)
+  w.log.crash('first')
+  t.is(w.log.committed('sluice.counts', { topic: 'in', partition: 0 })?.nextOffset ?? 0n, 0n)
+  w.log.append(keyed(50))
+  const second = w.runner(counts, 'second')
+  await second.start()
+  await w.until('all', () => second.drained())
+  t.deepEqual(finalCounts(w), { k0: '20', k1: '20', k2: '20', k3: '20', k4: '20' })
+  await second.stop(1000)
+})
+
+test('runner: a zombie fold, awake after its partition moved on, overwrites nothing (C8)', async (t) => {
+  const w = runnerWorld(foldTopics)
+  const zombie = w.runner(counts, 'zombie')
+  await zombie.start()
+  w.log.append(keyed(20))
+  await w.until('first', () => w.log.dump('state').length === 20)
+  w.log.zombie('zombie')
+  const owner = w.runner(counts, 'owner')
+  await owner.start()
+  for (let i = 0; i < 10; i++) {
+    w.log.append(keyed(5))
+    await w.clock.advance(300)
+  }
+  await w.until('all', () => owner.drained())
+  t.deepEqual(finalCounts(w), { k0: '14', k1: '14', k2: '14', k3: '14', k4: '14' })
+  t.is(w.log.dump('state').length, 70)
+  const waking = w.log.wake('zombie')
+  await w.clock.advance(3000)
+  await waking
+  w.log.append(keyed(5))
+  await w.until('after', () => zombie.drained() && owner.drained())
+  t.deepEqual(finalCounts(w), { k0: '15', k1: '15', k2: '15', k3: '15', k4: '15' })
+})
