@@ -1,0 +1,143 @@
+/**
+ * aggregate-metrics: NodeBatches → one WindowPartial per pool, metric, kept attributes and window (telemetry.md §4), stage 1 of a window.
+ *
+ * Owns: identity of a scrape (W10: node, source, observedMs, part), the fold loop, reset-aware counter deltas against the predecessor sample (W5).
+ * Stages: decode → plan of the shape (cached) → fold rows → partial and marker (W7).
+ * Counters: a delta needs a predecessor; a smaller value or a new `startMs` is a reset, and then the value itself is the delta. A counter that was NaN
+ * or absent in the predecessor gives no delta: what it rose by meanwhile is not known to lie in this window.
+ * Kind delta is summed as it stands; NaN is skipped; kind state is for assess-health.
+ * Invariants: W3, W4, W10; one value per sample and no object per sample in the loop.
+ */
+import { SluiceError } from '../../schemas/errors.ts'
+import type { NodeBatch } from '../../schemas/records.ts'
+import { defineFunction, type OpenWindow, type WindowFunction, type WindowParameters } from '../../streams/define-function.ts'
+import { Cell } from './cell.ts'
+import { createPlanCache, float64Column, int32Column, type FoldPlan } from './fold-plan.ts'
+
+export interface AggregateMetricsOptions {
+  readonly site: string
+  readonly parameters: WindowParameters
+  /** Contributors kept per cell; more set `contributorOverflow`, which holds the cell at the gate. */
+  readonly contributorFactsMax: number
+}
+
+/** One NodeBatch, ready to fold. */
+export interface FoldBatch {
+  readonly batch: NodeBatch
+  readonly plan: FoldPlan
+  readonly values: Float64Array
+  readonly offsetsMs: Int32Array | null
+}
+
+/** What is kept of a scrape for the deltas of the next: counter values in the order of the plan. */
+export interface CounterSample {
+  readonly plan: FoldPlan
+  readonly values: Float64Array
+}
+
+const PARTIALS = 'metrics.partials'
+const NAME = 'aggregate-metrics'
+
+export function aggregateMetrics(options: AggregateMetricsOptions): WindowFunction<FoldBatch, Cell, CounterSample> {
+  const planOf = createPlanCache()
+  return defineFunction<WindowFunction<FoldBatch, Cell, CounterSample>>({
+    kind: 'window',
+    name: NAME,
+    inputs: ['hardware.telemetry'],
+    outputs: [PARTIALS],
+    partialsTopic: PARTIALS,
+    parameters: options.parameters,
+    decode: (record, { codecs }) => {
+      if (record.value === null) throw new SluiceError('SLU_RECORD_UNDECODABLE', 'NodeBatch: the record has no value')
+      const batch = codecs.decode('NodeBatch', record.value)
+      const plan = planOf(batch, codecs)
+      const offsetsMs = batch.offsetMs === null ? null : int32Column(batch.offsetMs, plan.rows)
+      return { batch, plan, values: float64Column(batch.value, plan.rows), offsetsMs }
+    },
+    eventTimeMs: (value) => value.batch.observedMs,
+    identity: ({ batch }) => `${batch.node}|${batch.source.kind}|${batch.observedMs}|${batch.part}`,
+    add: (window, value, predecessor) => fold(window, value, predecessor, options.contributorFactsMax),
+    predecessor: { keyOf: ({ batch }) => `${batch.node}|${batch.source.kind}`, of: countersOf },
+    encodePartial: (group, { codecs }) => {
+      const { facts } = group.state
+      const value = codecs.encode('WindowPartial', {
+        site: options.site,
+        function: group.functionName,
+        sourcePartition: group.sourcePartition,
+        pool: facts.pool,
+        metric: facts.metric,
+        unit: facts.unit,
+        attributes: facts.attributes,
+        contributorKind: facts.contributorKind,
+        windowStartMs: group.startMs,
+        windowEndMs: group.endMs,
+        firstOffset: Number(group.firstOffset),
+        lastOffset: Number(group.lastOffset),
+        ...group.state.aggregate(),
+        deviceIds: [...group.state.deviceIds].sort(),
+        partial: group.partial,
+        parametersHash: group.parametersHash,
+      })
+      return { key: group.key, value }
+    },
+    encodeMarker: (marker, { codecs }) =>
+      codecs.encode('WindowMarker', {
+        function: marker.functionName,
+        sourcePartition: marker.sourcePartition,
+        partitionCount: marker.partitionCount,
+        closedThroughMs: marker.closedThroughMs,
+        readThrough: Number(marker.readThrough),
+        parametersHash: marker.parametersHash,
+      }),
+    decodeMarker: (record, { codecs }) => {
+      if (record.value === null || codecs.nameOf(record.value) !== 'WindowMarker') return null
+      const { function: functionName, readThrough, ...marker } = codecs.decode('WindowMarker', record.value)
+      return functionName === NAME ? { ...marker, functionName, readThrough: BigInt(readThrough) } : null
+    },
+  })
+}
+
+function countersOf({ plan, values }: FoldBatch): CounterSample {
+  return { plan, values: Float64Array.from(plan.counterRows, (row) => values[row] as number) }
+}
+
+/** Values of the predecessor in the order of this plan; NaN where it has none. A new `startMs` counts from 0. */
+function alignedCounters(plan: FoldPlan, before: CounterSample | undefined): Float64Array | null {
+  if (before === undefined) return null
+  if (before.plan === plan || sameCounters(before.plan, plan)) return before.values
+  const known = new Map(before.plan.counterKeys.map((key, i) => [key, i]))
+  return Float64Array.from(plan.counterKeys, (key, i) => {
+    const at = known.get(key)
+    if (at === undefined) return NaN
+    return before.plan.counterStartMs[at] === plan.counterStartMs[i] ? (before.values[at] as number) : 0
+  })
+}
+
+function sameCounters(a: FoldPlan, b: FoldPlan): boolean {
+  return a.counterKeys.length === b.counterKeys.length && a.counterKeys.every((key, i) => key === b.counterKeys[i]) && a.counterStartMs.every((ms, i) => ms === b.counterStartMs[i])
+}
+
+function fold(window: OpenWindow<Cell>, { batch, plan, values, offsetsMs }: FoldBatch, predecessor: CounterSample | undefined, contributorsMax: number): void {
+  const before = alignedCounters(plan, predecessor)
+  const cells: (Cell | undefined)[] = Array.from({ length: plan.cells.length }, () => undefined)
+  const { cellOfRow, counterOfRow, contributorOfRow, deviceOfRow } = plan
+  for (let row = 0; row < plan.rows; row++) {
+    const at = cellOfRow[row] as number
+    if (at < 0) continue
+    let value = values[row] as number
+    const counter = counterOfRow[row] as number
+    if (counter >= 0) {
+      const earlier = before === null ? NaN : (before[counter] as number)
+      value = value < earlier ? value : earlier === earlier ? value - earlier : NaN
+    }
+    if (!Number.isFinite(value)) continue
+    let cell = cells[at]
+    if (cell === undefined) {
+      const facts = plan.cells[at] as FoldPlan['cells'][number]
+      cell = window.group(facts.key, () => new Cell(facts, contributorsMax))
+      cells[at] = cell
+    }
+    const atMs = offsetsMs === null ? batch.observedMs : batch.observedMs + (offsetsMs[row] as number)
+    cell.add(value, atMs, contributorOfRow[row] as string, deviceOfRow[row] as string)
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * OpenTelemetry exponential histogram, base 2^(2^-scale) (data model of OTLP metrics, "ExponentialHistogram").
+ *
+ * Owns: value → bucket, the fall of the scale when buckets do not fit, exact merge, the record form.
+ * Every value is placed at scale 20 once and shifted right from there: `index(scale) = index(20) >> (20 − scale)`. So the buckets of a merge are those
+ * of the union, whatever the order, and partials of any partitions give the same bytes. Bucket i holds (base^i, base^(i+1)].
+ */
+import type { Histogram } from '../../schemas/records.ts'
+
+export const SCALE_MAX = 20
+export const BUCKETS_MAX = 160
+
+const PER_OCTAVE = 2 ** SCALE_MAX
+
+/** Index at scale 20 of a positive finite value; within ±2^30·1.05, so an int32. */
+export function bucketIndex(value: number): number {
+  return Math.ceil(Math.log2(value) * PER_OCTAVE) - 1
+}
+
+/** Dense counts from `offset` on, at a scale kept outside. */
+interface Side {
+  offset: number
+  counts: number[]
+}
+
+/** Halves the resolution `steps` times. */
+function coarsen(side: Side, steps: number): void {
+  if (steps === 0 || side.counts.length === 0) return
+  const offset = side.offset >> steps
+  const counts: number[] = []
+  side.counts.forEach((count, i) => {
+    const at = ((side.offset + i) >> steps) - offset
+    while (counts.length <= at) counts.push(0)
+    counts[at] = (counts[at] as number) + count
+  })
+  side.offset = offset
+  side.counts = counts
+}
+
+function put(side: Side, index: number, count: number): void {
+  if (side.counts.length === 0) side.offset = index
+  while (index < side.offset) {
+    side.counts.unshift(0)
+    side.offset--
+  }
+  while (index >= side.offset + side.counts.length) side.counts.push(0)
+  side.counts[index - side.offset] = (side.counts[index - side.offset] as number) + count
+}
+
+/** Steps by which the scale must fall so that `index` fits beside what is there. */
+function stepsToFit(side: Side, index: number): number {
+  if (side.counts.length === 0) return 0
+  let low = Math.min(side.offset, index)
+  let high = Math.max(side.offset + side.counts.length - 1, index)
+  let steps = 0
+  while (high - low >= BUCKETS_MAX) {
+    low >>= 1
+    high >>= 1
+    steps++
+  }
+  return steps
+}
+
+export class ExponentialHistogram {
+  scale: number = SCALE_MAX
+  zeroCount = 0
+  private readonly positive: Side = { offset: 0, counts: [] }
+  private readonly negative: Side = { offset: 0, counts: [] }
+
+  /** Adds a finite value. */
+  add(value: number): void {
+    if (value > 0) this.count(this.positive, bucketIndex(value), SCALE_MAX, 1)
+    else if (value < 0) this.count(this.negative, bucketIndex(-value), SCALE_MAX, 1)
+    else this.zeroCount++
+  }
+
+  /** Adds a positive value whose index is known. */
+  addIndexed(index: number): void {
+    this.count(this.positive, index, SCALE_MAX, 1)
+  }
+
+  merge(other: Histogram): void {
+    this.zeroCount += other.zeroCount
+    this.fall(this.scale - other.scale)
+    other.counts.forEach((count, i) => count > 0 && this.count(this.positive, other.offset + i, other.scale, count))
+    other.negativeCounts.forEach((count, i) => count > 0 && this.count(this.negative, other.negativeOffset + i, other.scale, count))
+  }
+
+  /** As it stands in a record; the first and last count of a side are never 0. */
+  toRecord(): Histogram {
+    return {
+      scale: this.scale,
+      zeroCount: this.zeroCount,
+      offset: this.positive.offset,
+      counts: this.positive.counts,
+      negativeOffset: this.negative.offset,
+      negativeCounts: this.negative.counts,
+    }
+  }
+
+  private count(side: Side, index: number, scale: number, count: number): void {
+    const here = index >> (scale - this.scale)
+    const steps = stepsToFit(side, here)
+    if (steps > 0) this.fall(steps)
+    put(side, here >> steps, count)
+  }
+
+  private fall(steps: number): void {
+    if (steps <= 0) return
+    this.scale -= steps
+    coarsen(this.positive, steps)
+    coarsen(this.negative, steps)
+  }
+}

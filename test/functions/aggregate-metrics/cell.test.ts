@@ -1,0 +1,59 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { Cell, DEVICE_IDS_MAX, type CellFacts } from '../../../functions/aggregate-metrics/cell.ts'
+import type { WindowPartial } from '../../../schemas/records.ts'
+
+const facts: CellFacts = { key: 'p|hw.power|', pool: 'p', metric: 'hw.power', unit: 'W', attributes: {}, contributorKind: 'tenant' }
+const partial = (cell: Cell): WindowPartial => ({ ...cell.aggregate(), deviceIds: [...cell.deviceIds] }) as unknown as WindowPartial
+
+test('cell: count, sum, min, max and the newest value, not the last one added', (t) => {
+  const cell = new Cell(facts, 10)
+  cell.add(5, 2000, 'a', 'd1')
+  cell.add(-1, 1000, 'b', 'd2')
+  cell.add(0, 1500, 'b', 'd2')
+  t.like(cell.aggregate(), { count: 3, sum: 4, min: -1, max: 5, last: 5, lastMs: 2000, contributorOverflow: false })
+  t.deepEqual(
+    cell.aggregate().contributorFacts.map((f) => [f.id, f.sum, f.count]),
+    [
+      ['a', 5, 1],
+      ['b', -1, 2],
+    ],
+  )
+  t.deepEqual([...cell.deviceIds], ['d1', 'd2'])
+})
+
+test('cell: partials of any split merge to the whole: no sample, contributor bucket or device is lost or counted twice', (t) => {
+  const sample = fc.record({ value: fc.integer({ min: -5, max: 100_000 }), atMs: fc.nat(50), who: fc.constantFrom('a', 'b', 'c'), device: fc.constantFrom('d1', 'd2', 'd3') })
+  fc.assert(
+    fc.property(fc.array(sample, { minLength: 1, maxLength: 60 }), fc.nat(59), (samples, cut) => {
+      const of = (list: typeof samples): Cell => {
+        const cell = new Cell(facts, 10)
+        for (const s of list) cell.add(s.value, s.atMs, s.who, s.device)
+        return cell
+      }
+      const whole = of(samples)
+      const merged = new Cell(facts, 10)
+      for (const part of [samples.slice(0, cut), samples.slice(cut)]) if (part.length > 0) merged.merge(partial(of(part)))
+      t.deepEqual(merged.aggregate(), whole.aggregate())
+      t.deepEqual(new Set(merged.deviceIds), new Set(whole.deviceIds))
+      const { histogram, contributorFacts } = whole.aggregate()
+      t.deepEqual(
+        histogram.counts.map((_, i) => contributorFacts.reduce((n, f) => n + (f.bucketCounts[i] ?? 0), 0)),
+        [...histogram.counts],
+      )
+    }),
+  )
+})
+
+test('cell: an overflow of contributors or devices is never forgotten by a merge', (t) => {
+  const small = new Cell(facts, 1)
+  small.add(1, 0, 'a', 'd')
+  small.add(1, 0, 'b', 'd')
+  const merged = new Cell(facts, 100)
+  merged.merge(partial(small))
+  t.true(merged.aggregate().contributorOverflow)
+  const many = new Cell(facts, 1)
+  for (let i = 0; i <= DEVICE_IDS_MAX; i++) many.add(1, 0, 'a', `d${i}`)
+  t.true(many.aggregate().contributorOverflow)
+  t.is(many.deviceIds.size, DEVICE_IDS_MAX)
+})
