@@ -33,6 +33,7 @@ export interface TopicProblem {
 export function topicProblems(specs: readonly TopicSpec[], existing: readonly TopicInfo[]): TopicProblem[] {
   const by = new Map(existing.map((t) => [t.name, t]))
   const problems: TopicProblem[] = []
+  const windowed = new Set(specs.filter((s) => specs.some((late) => late.name === `${s.name}.late`)).map((s) => s.name))
   for (const spec of specs) {
     const have = by.get(spec.name)
     if (have === undefined) problems.push({ topic: spec.name, message: 'does not exist' })

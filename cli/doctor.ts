@@ -1,0 +1,144 @@
+/**
+ * `sluice doctor`: looks at everything a start needs and says, check by check, what is wrong and what to do.
+ *
+ * Owns: the list of checks. Changes nothing (a ledger is read, not opened; a port is bound and let go). Exit 0 = all sound, 2 = something
+ * in the environment, 1 = configuration, 3 = policy or ledger; the worst wins.
+ */
+import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { asSluiceError, errors, SluiceError, type ErrorCode } from '../schemas/errors.ts'
+import { withoutEffect } from '../schemas/site.ts'
+import { loadSite, SiteProblemsError, type LoadedSite } from './load-site.ts'
+import type { Invocation } from './main.ts'
+import { openLog, type Environment } from './open-log.ts'
+import { readPolicy, verifyLedgerFolder } from './open-egress.ts'
+import { pseudonymKey } from './secrets.ts'
+import { siteTopicSpecs, topicProblems } from './topics.ts'
+
+export interface Check {
+  readonly name: string
+  readonly ok: boolean
+  readonly code: ErrorCode | null
+  readonly detail: string
+  readonly fix: string | null
+}
+
+const passed = (name: string, detail: string): Check => ({ name, ok: true, code: null, detail, fix: null })
+const failedWith = (name: string, error: SluiceError): Check => ({
+  name,
+  ok: false,
+  code: error.code,
+  detail: error.detail === '' ? errors[error.code].what : error.detail,
+  fix: errors[error.code].fix,
+})
+
+async function check(name: string, act: () => Promise<string> | string): Promise<Check> {
+  try {
+    return passed(name, await act())
+  } catch (error) {
+    return failedWith(name, asSluiceError(error, 'SLU_INTERNAL'))
+  }
+}
+
+/** Binds and lets go. Throws SLU_ENV_PORT. */
+async function portIsFree(listen: string): Promise<string> {
+  const at = listen.lastIndexOf(':')
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => reject(new SluiceError('SLU_ENV_PORT', listen, cause)))
+    server.listen(Number(listen.slice(at + 1)), listen.slice(0, at).replace(/^\[|\]$/g, ''), resolve)
+  })
+  await new Promise<void>((resolve) => server.close(() => resolve()))
+  return `${listen} is free`
+}
+
+function folderIsWritable(path: string): string {
+  try {
+    mkdirSync(path, { recursive: true })
+    accessSync(path, constants.W_OK)
+  } catch (cause) {
+    throw new SluiceError('SLU_LOG_STORAGE', path, cause)
+  }
+  return `${path} is writable`
+}
+
+async function logChecks(loaded: LoadedSite, environment: Environment): Promise<Check[]> {
+  const checks: Check[] = []
+  let log: Awaited<ReturnType<typeof openLog>> | null = null
+  checks.push(
+    await check(`log (${loaded.site.log.driver})`, async () => {
+      log = await openLog(loaded, environment)
+      const topics = await log.admin().topics()
+      return `answers, ${topics.length} topics`
+    }),
+  )
+  if (log === null || checks[0]?.ok !== true) return checks
+  const driver: Awaited<ReturnType<typeof openLog>> = log
+  checks.push(
+    await check('topics', async () => {
+      const problems = topicProblems(siteTopicSpecs(loaded.site), await driver.admin().topics())
+      const missing = problems.filter((p) => p.message === 'does not exist')
+      if (missing.length < problems.length)
+        throw new SluiceError(
+          'SLU_LOG_TOPIC_MISCONFIGURED',
+          problems
+            .filter((p) => p.message !== 'does not exist')
+            .map((p) => `${p.topic} ${p.message}`)
+            .join('; '),
+        )
+      // `sluice start` creates them; on Kafka somebody may have forgotten to.
+      if (missing.length > 0 && loaded.site.log.driver === 'kafka') throw new SluiceError('SLU_LOG_TOPIC_MISSING', missing.map((p) => p.topic).join(', '))
+      return missing.length > 0 ? `${missing.length} are created at start` : 'all there, settings sound'
+    }),
+  )
+  await driver.close()
+  return checks
+}
+
+/** Every check of a loaded site. */
+export async function diagnose(loaded: LoadedSite, environment: Environment): Promise<Check[]> {
+  const { site } = loaded
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  const checks = [
+    await check('node', () => {
+      if (!((major === 24 && minor >= 12) || major >= 26)) throw new SluiceError('SLU_ENV_TOOL', `Node ${process.versions.node}; needs 24.12 or newer (npm ci brings one)`)
+      return process.versions.node
+    }),
+    passed('configuration', loaded.file),
+    await check('pseudonym key', () => {
+      if (site.pseudonyms.create && !existsSync(loaded.pathOf(site.pseudonyms.keyFile as string))) return 'is made at start'
+      return `${pseudonymKey(loaded, environment).length} bytes`
+    }),
+    ...(site.log.driver === 'embedded' ? [await check('log folder', () => folderIsWritable(loaded.pathOf(site.log.embedded.dir)))] : []),
+    ...(await logChecks(loaded, environment)),
+    await check('metrics port', () => portIsFree(site.observability.metrics.listen)),
+  ]
+  const health = site.observability.health.listen
+  if (health !== undefined) checks.push(await check('health port', () => portIsFree(health)))
+  if (site.functions['forward-summaries'].enabled) {
+    checks.push(await check('policy', () => readPolicy(loaded)))
+    checks.push(await check('ledger', () => verifyLedgerFolder(loaded)))
+    for (const d of site.egress.destinations) if (d.kind === 'carry') checks.push(await check(`destination ${d.name}`, () => folderIsWritable(loaded.pathOf(d.dir))))
+  }
+  return checks
+}
+
+export async function doctor({ siteFile, output, environment }: Invocation): Promise<number> {
+  let loaded: LoadedSite
+  try {
+    loaded = loadSite(siteFile)
+  } catch (error) {
+    if (!output.isJson || !(error instanceof SiteProblemsError)) throw error
+    output.json({ checks: [failedWith('configuration', error)], problems: error.problems })
+    return errors[error.code].exit
+  }
+  const checks = await diagnose(loaded, environment)
+  const notes = withoutEffect(loaded.site)
+  output.json({ checks, withoutEffect: notes })
+  for (const c of checks) {
+    output.line(`${c.ok ? 'ok  ' : 'FAIL'}  ${c.name.padEnd(20)} ${c.code === null ? '' : `${c.code}  `}${c.detail}`)
+    if (c.fix !== null) output.line(`      ${' '.repeat(20)} fix: ${c.fix}`)
+  }
+  for (const n of notes) output.line(`note  ${n}`)
+  return Math.max(0, ...checks.map((c) => (c.code === null ? 0 : errors[c.code].exit)))
+}

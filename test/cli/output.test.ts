@@ -1,0 +1,19 @@
+import test from 'ava'
+import { renderError, toJson } from '../../cli/output.ts'
+import { SluiceError } from '../../schemas/errors.ts'
+
+test('output: an error shows code, what, which, why, fix and the help command, each once', (t) => {
+  const error = new SluiceError('SLU_LOG_UNREACHABLE', '127.0.0.1:1', new Error('connect ECONNREFUSED 127.0.0.1:1'))
+  const text = renderError(error).replaceAll(/\u001b\[[0-9;]*m/g, '')
+  t.deepEqual(
+    text.split('\n').map((l) => l.trim().split(/\s/)[0]),
+    ['SLU_LOG_UNREACHABLE', '127.0.0.1:1', 'because', 'fix:'],
+  )
+  t.is(text.split('ECONNREFUSED').length, 2)
+  t.true(text.endsWith('sluice help SLU_LOG_UNREACHABLE'))
+})
+
+test('output: offsets are numbers in JSON while they are exact, text beyond, never a throw', (t) => {
+  t.is(toJson({ offset: 5n }), '{"offset":5}')
+  t.is(toJson({ offset: 2n ** 60n }), '{"offset":"1152921504606846976"}')
+})

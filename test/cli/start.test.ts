@@ -1,0 +1,62 @@
+import test from 'ava'
+import { renderLine, renderScreen } from '../../cli/screen.ts'
+import { parseDuration, startReport } from '../../cli/start.ts'
+import type { SiteStatus } from '../../cli/site-process.ts'
+
+const status: SiteStatus = {
+  site: 'hall-1',
+  log: 'embedded',
+  isSimulated: true,
+  durationMs: 12_300,
+  functions: [{ name: 'assess-health', in: 10, out: 4, late: 0, deadLetters: 1, lag: 2, held: 'hardware.telemetry/3 SLU_LOG_DLQ_UNWRITABLE' }],
+  pools: [
+    {
+      name: 'blackwell-a',
+      accelerator: 'nvidia-gb200',
+      endpoints: [
+        { id: 'vllm-1', verdict: 'DRAIN', weight: 0 },
+        { id: 'vllm-2', verdict: 'ROUTE_OK', weight: 0.8 },
+      ],
+    },
+  ],
+  windowsClosed: 7,
+  observed: {
+    requests: 5,
+    results: 5,
+    ok: 4,
+    failed: 1,
+    byPool: { 'blackwell-a': 4 },
+    byCode: { SLU_ROUTE_MODEL_UNKNOWN: 1 },
+    latencyMs: { p50: 10, p99: 20 },
+    verdicts: [{ device: 'gpu-1', rule: 'xid-79', verdict: 'DRAIN', endpoints: ['vllm-1'], recordMs: 1, lastRequestMs: null }],
+    egress: { released: 2, withheld: 1, denied: 1, bytes: 1536 },
+  },
+  ledgerSize: 9,
+  policy: 'starter v1 (unsigned)',
+  metricsUrl: 'http://127.0.0.1:9464/metrics',
+  problems: ['something'],
+}
+
+test('start: durations are read with their unit, a bare number is refused rather than guessed', (t) => {
+  t.is(parseDuration('20s'), 20_000)
+  t.is(parseDuration('5m'), 300_000)
+  for (const text of ['20', '1.5s', '-1s', '20 s', '', '99999999s']) t.throws(() => parseDuration(text), { message: /SLU_USE/ }, text)
+})
+
+test('start: the report holds the names that scripts read', (t) => {
+  const report = startReport(status, { size: 9, root: 'r', verified: true }, true)
+  t.deepEqual(Object.keys(report), ['site', 'log', 'simulated', 'durationMs', 'drained', 'functions', 'inference', 'health', 'windows', 'egress', 'ledger'])
+  t.deepEqual(report.functions['assess-health'], { in: 10, out: 4, late: 0, deadLetters: 1 })
+  t.like(report.inference as object, { requests: 5, results: 5, ok: 4, failed: 1 })
+})
+
+test('start: the screen says SIMULATED, names what is held and why, and never exceeds the width', (t) => {
+  const plain = renderScreen(status, 200).replaceAll(/\u001b\[[0-9;]*m/g, '')
+  for (const words of ['SIMULATED', 'held: hardware.telemetry/3 SLU_LOG_DLQ_UNWRITABLE', 'vllm-1 DRAIN', '×0.80', '2 released (1.5 KiB)', 'unsigned', 'xid-79', '! something'])
+    t.true(plain.includes(words), words)
+  for (const line of renderScreen(status, 60)
+    .replaceAll(/\u001b\[[0-9;]*m/g, '')
+    .split('\n'))
+    t.true(line.length <= 60, line)
+  t.regex(renderLine(status), /requests 5\/5.*egress 2\/1\/1.*assess-health held/)
+})

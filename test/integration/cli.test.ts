@@ -1,0 +1,137 @@
+/** The verbs as a person or a script meets them: exit codes, one JSON document on stdout, errors that say what to do. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import test from 'ava'
+import { errors } from '../../schemas/errors.ts'
+import { sluice, siteInFolder } from '../helpers/site.ts'
+
+const json = (text: string): { error: { code: string; problems?: { line: number }[] } } => JSON.parse(text)
+
+test('cli: a broken site file lists every problem with its line, exits 1 and starts nothing', async (t) => {
+  const site = siteInFolder((s) => {
+    s.polls = []
+    s.functions['aggregate-metrics'].windowMs = 5
+    delete s.pseudonyms
+  })
+  for (const verb of [
+    ['start', '--for', '1s'],
+    ['config', 'check'],
+    ['topics', 'ls'],
+    ['run', 'assess-health'],
+  ]) {
+    const run = await sluice([...verb, '--json', '--site', site.file])
+    t.is(run.code, 1, verb.join(' '))
+    t.is(json(run.stdout).error.code, 'SLU_CONFIG_INVALID')
+    t.is(json(run.stdout).error.problems?.length, 3)
+    t.true(json(run.stdout).error.problems?.every((p) => p.line > 0))
+    t.regex(run.stderr, /did you mean pools/)
+  }
+  site.remove()
+})
+
+test('cli: a missing file, an unknown verb, a wrong duration and an unknown code are exit 1 with the fix', async (t) => {
+  for (const [args, code] of [
+    [['config', 'check', '--site', '/nowhere/site.yaml'], 'SLU_CONFIG_MISSING'],
+    [['strat'], 'SLU_USE'],
+    [['start', '--for', 'soon'], 'SLU_USE'],
+    [['start', '--four', '1s'], 'SLU_USE'],
+    [['help', 'SLU_LOG_UNREACHABEL'], 'SLU_USE'],
+    [['run'], 'SLU_USE'],
+    [['run', 'not-a-function'], 'SLU_USE'],
+  ] as const) {
+    const run = await sluice([...args, '--json'])
+    t.is(run.code, 1, args.join(' '))
+    t.is(json(run.stdout).error.code, code, args.join(' '))
+    t.regex(run.stderr, /fix: /)
+  }
+})
+
+test('cli: help shows a page for every error code of the table', async (t) => {
+  const table = await sluice(['help', '--json'])
+  t.is(table.code, 0)
+  t.deepEqual(
+    (JSON.parse(table.stdout) as { code: string }[]).map((r) => r.code),
+    Object.keys(errors),
+  )
+  const page = await sluice(['help', 'slu_log_truncated'])
+  t.is(page.code, 0)
+  t.regex(page.stdout, /SLU_LOG_TRUNCATED[\s\S]*why[\s\S]*fix[\s\S]*exit code {3}2/)
+})
+
+test('cli: send and tail pass bytes through unchanged, and decode what is Avro', async (t) => {
+  const site = siteInFolder()
+  t.is((await sluice(['topics', 'apply', '--site', site.file])).code, 0)
+  const sent = await sluice(['send', 'telemetry.dcgm', '--key', 'tray-99', '--header', 'a=b', '--json', '--site', site.file], {}, 'DCGM_FI_DEV_GPU_TEMP{gpu="0"} 61\n')
+  t.is(sent.code, 0, sent.stderr)
+  const lines = await sluice(['send', 'inference.requests', '--lines', '--site', site.file], {}, '{"id":"r-1"}\n{"id":"r-2"}\n')
+  t.is(lines.code, 0, lines.stderr)
+  const tail = await sluice(['tail', 'telemetry.dcgm', '--from', 'start', '--until-end', '--json', '--site', site.file])
+  t.like(JSON.parse(tail.stdout), { key: 'tray-99', value: 'DCGM_FI_DEV_GPU_TEMP{gpu="0"} 61\n', headers: [['a', 'b']] })
+  const requests = await sluice(['tail', 'inference.requests', '--from', 'start', '--until-end', '--json', '--site', site.file])
+  t.deepEqual(
+    requests.stdout
+      .trim()
+      .split('\n')
+      .map((l) => (JSON.parse(l) as { key: string }).key)
+      .sort(),
+    ['r-1', 'r-2'],
+  )
+  const limited = await sluice(['tail', 'inference.requests', '--from', 'start', '--limit', '1', '--site', site.file])
+  t.is(limited.code, 0, limited.stderr)
+  t.is((await sluice(['tail', 'no.such.topic', '--json', '--site', site.file])).code, 2)
+  const list = await sluice(['topics', 'ls', '--json', '--site', site.file])
+  t.deepEqual((JSON.parse(list.stdout) as { missing: string[] }).missing, [])
+  site.remove()
+})
+
+test('cli: doctor names what is wrong and exits 2, and is content with a sound site', async (t) => {
+  const sound = siteInFolder()
+  const good = await sluice(['doctor', '--json', '--site', sound.file])
+  t.is(good.code, 0, good.stdout + good.stderr)
+  sound.remove()
+
+  const holder = createServer()
+  await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve))
+  const { port } = holder.address() as AddressInfo
+  const sick = siteInFolder((s) => {
+    s.observability.metrics.listen = `127.0.0.1:${port}`
+    s.log = { driver: 'kafka', kafka: { brokers: ['127.0.0.1:1'] } }
+  })
+  const bad = await sluice(['doctor', '--json', '--site', sick.file])
+  t.is(bad.code, 2)
+  const codes = (JSON.parse(bad.stdout) as { checks: { ok: boolean; code: string | null }[] }).checks.filter((c) => !c.ok).map((c) => c.code)
+  t.true(codes.includes('SLU_ENV_PORT') && codes.includes('SLU_LOG_UNREACHABLE'), codes.join())
+  holder.close()
+  sick.remove()
+})
+
+test('cli: a broker that is not there is exit 2 with a named error, not a hang', async (t) => {
+  t.timeout(60_000)
+  const site = siteInFolder((s) => (s.log = { driver: 'kafka', kafka: { brokers: ['127.0.0.1:1'] } }))
+  const run = await sluice(['start', '--for', '5s', '--json', '--site', site.file])
+  t.is(run.code, 2, run.stderr)
+  t.is(json(run.stdout).error.code, 'SLU_LOG_UNREACHABLE')
+  site.remove()
+})
+
+test('cli: a secret that is not set is named before anything starts', async (t) => {
+  const site = siteInFolder((s) => (s.pseudonyms = { keyEnv: 'SLUICE_TEST_NO_SUCH_KEY' }))
+  const run = await sluice(['start', '--for', '1s', '--json', '--site', site.file])
+  t.is(run.code, 2)
+  t.is(json(run.stdout).error.code, 'SLU_ENV_SECRET')
+  t.regex(run.stderr, /SLUICE_TEST_NO_SUCH_KEY/)
+  site.remove()
+})
+
+test('cli: an outside handler file runs from any folder, and a broken one is named', async (t) => {
+  const site = siteInFolder()
+  mkdirSync(join(site.dir, 'handlers'))
+  const broken = join(site.dir, 'handlers/broken.ts')
+  writeFileSync(broken, `export default { kind: 'map' }\n`)
+  const run = await sluice(['run', broken, '--json', '--site', site.file])
+  t.is(run.code, 1, run.stderr)
+  t.is(json(run.stdout).error.code, 'SLU_HANDLER_INVALID')
+  site.remove()
+})
