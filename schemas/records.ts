@@ -123,6 +123,7 @@ export interface ContributorFact {
   readonly id: string
   readonly sum: number
   readonly count: number
+  /** Per bucket of the histogram's positive side, from its offset on; trailing zeros are left out. */
   readonly bucketCounts: readonly number[]
 }
 

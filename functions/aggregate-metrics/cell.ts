@@ -85,7 +85,7 @@ export class Cell {
       last: this.last,
       lastMs: this.lastMs,
       histogram,
-      contributorFacts: this.contributors.toRecord(histogram.offset, histogram.counts.length, histogram.scale),
+      contributorFacts: this.contributors.toRecord(histogram.offset, histogram.scale),
       contributorOverflow: this.isOverflown || this.contributors.isOverflown,
     }
   }

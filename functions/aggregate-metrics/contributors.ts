@@ -53,15 +53,17 @@ export class Contributors {
     fact.bucketCounts.forEach((count, i) => count > 0 && bump(c, (offset + i) >> (factScale - c.scale), count))
   }
 
-  toRecord(offset: number, buckets: number, scale: number): ContributorFact[] {
-    const facts = [...this.byId].map(([id, c]) => {
-      const bucketCounts = Array.from({ length: buckets }, () => 0)
-      c.indexes.forEach((index, i) => {
-        const at = (index >> (c.scale - scale)) - offset
-        bucketCounts[at] = (bucketCounts[at] ?? 0) + (c.counts[i] as number)
-      })
-      return { id, sum: c.sum, count: c.count, bucketCounts }
-    })
+  /** Facts sorted by id; `bucketCounts` start at `offset` and end with the contributor's last bucket (later ones are 0). */
+  toRecord(offset: number, scale: number): ContributorFact[] {
+    const facts: ContributorFact[] = []
+    for (const [id, c] of this.byId) {
+      const { indexes, counts } = lowered(c, scale)
+      let buckets = 0
+      for (const index of indexes) buckets = Math.max(buckets, index - offset + 1)
+      const bucketCounts = Array.from<number>({ length: buckets }).fill(0)
+      for (let i = 0; i < indexes.length; i++) bucketCounts[(indexes[i] as number) - offset] = counts[i] as number
+      facts.push({ id, sum: c.sum, count: c.count, bucketCounts })
+    }
     return facts.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
 }

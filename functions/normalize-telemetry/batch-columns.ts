@@ -45,7 +45,18 @@ export function createBatchColumns(): BatchColumns {
   const deviceOfRow: number[] = []
   const metricOfRow: number[] = []
 
+  /** Attribute objects of the field table come again for every device: known by identity. */
+  const recent = new Map<AttributeMap, { readonly name: string; readonly index: number }>()
+
   const metricIndex = (name: string, attributes: AttributeMap): number | null => {
+    const seen = recent.get(attributes)
+    if (seen?.name === name) return seen.index
+    const index = metricIndexByText(name, attributes)
+    if (index !== null) recent.set(attributes, { name, index })
+    return index
+  }
+
+  const metricIndexByText = (name: string, attributes: AttributeMap): number | null => {
     const key = `${name}\0${Object.entries(attributes)
       .map(([k, v]) => `${k}=${v}`)
       .join('\0')}`

@@ -19,6 +19,7 @@ import { parseSampleLine, type SampleLine } from './prometheus-line.ts'
 import { noteProblem, type Problems } from './problems.ts'
 
 export const HOST_LENGTH_MAX = 253
+const REPEATED = 'the series is given twice'
 
 /** What a sample's raw value does: `slot` -1 = nothing. Slots behind the rows are hidden (parts of a sum). */
 export interface LinePlan {
@@ -81,7 +82,8 @@ class ScrapeBuilder {
   private readonly namespaces = new Map<number, string | null>()
   private readonly hidden = new Map<string, number>()
   private readonly limitParts = new Map<number, { used?: number; free?: number; reserved?: number; hasTotal?: boolean }>()
-  private readonly seen = new Set<string>()
+  /** Series texts by row or hidden slot: the first alone, a set only where there are more. */
+  private readonly seen = new Map<number, string | Set<string>>()
   private readonly context: ScrapeContext
   private readonly host: string
   private readonly pool: string | null
@@ -98,8 +100,6 @@ class ScrapeBuilder {
     if (typeof place === 'string') return place
     const attributes = attributesOf(field, l)
     if (typeof attributes === 'string') return attributes
-    if (this.seen.has(seriesText)) return 'the series is given twice'
-    this.seen.add(seriesText)
     const device = this.columns.device(`${place.kind}/${place.index}`, () => this.create(place, l.model))
     if (device === null) return `more than ${DICTIONARY_MAX} devices`
     this.noteNamespace(device, l.namespace)
@@ -107,15 +107,21 @@ class ScrapeBuilder {
     const parts = this.partsOf(device)
     if (field.metric === MEMORY_FREE || field.metric === MEMORY_RESERVED) {
       const key = `${device} ${field.metric}`
-      if (this.hidden.has(key)) return plan(-1)
+      const known = this.hidden.get(key)
+      if (known !== undefined) return this.isRepeated(known, seriesText) ? REPEATED : plan(-1)
       const slot = -2 - this.hidden.size
       this.hidden.set(key, slot)
+      this.seen.set(slot, seriesText)
       parts[field.metric === MEMORY_FREE ? 'free' : 'reserved'] = slot
       return plan(slot)
     }
     const row = this.columns.row(device, field.metric, attributes)
     if (row === null) return `more than ${DICTIONARY_MAX} metrics`
-    if (!row.isNew) return field.labelled === 'watch' ? plan(row.row, true) : plan(-1)
+    if (!row.isNew) {
+      if (this.isRepeated(row.row, seriesText)) return REPEATED
+      return field.labelled === 'watch' ? plan(row.row, true) : plan(-1)
+    }
+    this.seen.set(row.row, seriesText)
     if (field.metric === 'hw.gpu.memory.usage') parts.used = row.row
     if (field.metric === 'hw.gpu.memory.limit') parts.hasTotal = true
     return plan(row.row)
@@ -135,6 +141,15 @@ class ScrapeBuilder {
     const sums = this.sums.map((s) => ({ row: s.row, slots: s.slots.map(place) as [number, number, number] }))
     const { pseudonyms, membership } = this.context
     return { node: pseudonyms.node(this.host), rack: membership.poolOf(this.host).rack, shape, lines, sums, slots: shape.rows + this.hidden.size }
+  }
+
+  /** Whether this very series was there before; else it is noted. */
+  private isRepeated(slot: number, seriesText: string): boolean {
+    const known = this.seen.get(slot)
+    if (known === seriesText || (known instanceof Set && known.has(seriesText))) return true
+    if (known instanceof Set) known.add(seriesText)
+    else this.seen.set(slot, new Set([known ?? '', seriesText]))
+    return false
   }
 
   private partsOf(device: number): { used?: number; free?: number; reserved?: number; hasTotal?: boolean } {

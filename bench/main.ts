@@ -1,0 +1,42 @@
+/**
+ * `npm run bench -- <name> [--json]`: runs one benchmark of `bench/`.
+ *
+ * Owns: the list of benchmarks and the output: with --json one line per case on stdout (design.md §4.4), else the conditions and a table.
+ * Exit codes: 0 measured, 1 no such benchmark.
+ */
+import { humanNumber, machine, type Bench, type BenchCase } from './report.ts'
+
+/** Loaded on demand: a benchmark may need what another does not. */
+const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  telemetry: async () => (await import('./telemetry.ts')).telemetry,
+}
+
+const row = (result: BenchCase): string => {
+  const peers = Object.entries(result.peers).map(([name, value]) => `${name} ${humanNumber(value)}`)
+  return `  ${result.case.padEnd(44)} ${`${humanNumber(result.value)} ${result.unit}`.padStart(20)}   ${peers.join(', ')}`
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const isJson = args.includes('--json')
+  const name = args.find((arg) => !arg.startsWith('--'))
+  const load = name === undefined ? undefined : benches[name]
+  if (name === undefined || load === undefined) {
+    process.stderr.write(`usage: npm run bench -- <name> [--json]\nbenchmarks: ${Object.keys(benches).join(', ')}\n`)
+    return 1
+  }
+  const bench = await load()
+  const conditions = { ...machine(), ...bench.conditions }
+  if (!isJson)
+    process.stdout.write(
+      `${bench.question}\n${Object.entries(conditions)
+        .map(([k, v]) => `  ${k}: ${v}`)
+        .join('\n')}\n\n`,
+    )
+  await bench.run((result) => {
+    const line = isJson ? JSON.stringify({ bench: name, ...result, conditions }) : row(result)
+    process.stdout.write(`${line}\n`)
+  })
+  return 0
+}
+
+process.exitCode = await main(process.argv.slice(2))
