@@ -8,8 +8,8 @@ import { causeChain, type SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord, OutRecord } from '../schemas/log.ts'
 import type { Parked } from './processor.ts'
 
-export const HEADER_CODE = 'sluice.error.code'
-export const HEADER_ATTEMPTS = 'sluice.attempts'
+const HEADER_CODE = 'sluice.error.code'
+const HEADER_ATTEMPTS = 'sluice.attempts'
 
 const CONNECT = '__connect.errors.'
 const TEXT_CHARS_MAX = 4096

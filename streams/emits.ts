@@ -9,7 +9,7 @@ import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import type { AnyFunction, Emit } from './define-function.ts'
 import type { Outgoing, Parked } from './processor.ts'
 
-export const RECORD_BYTES_MAX = 8 * 1024 * 1024
+const RECORD_BYTES_MAX = 8 * 1024 * 1024
 
 const TRACE_HEADERS = new Set(['traceparent', 'tracestate'])
 

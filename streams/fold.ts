@@ -15,9 +15,9 @@ import { outcomeOf } from './retry.ts'
 import type { Emit, FoldFunction, FunctionContext } from './define-function.ts'
 import { NO_EFFECTS, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
 
-export const HEADER_SOURCE_PARTITION = 'sluice.source.partition'
-export const HEADER_SOURCE_OFFSET = 'sluice.source.offset'
-export const HEADER_SOURCE_APPEND = 'sluice.source.append'
+const HEADER_SOURCE_PARTITION = 'sluice.source.partition'
+const HEADER_SOURCE_OFFSET = 'sluice.source.offset'
+const HEADER_SOURCE_APPEND = 'sluice.source.append'
 
 /** How far a key was folded when its newest row was written. */
 interface Version {

@@ -16,7 +16,7 @@ import { staleEpoch, type PartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment } from './partition.ts'
 import type { Outgoing } from './processor.ts'
 
-export const HEADER_DIGEST = 'sluice.request.digest'
+const HEADER_DIGEST = 'sluice.request.digest'
 
 /** Answers written in one transaction. */
 const ANSWERS_PER_TRANSACTION_MAX = 64
@@ -62,7 +62,7 @@ interface Waiting {
 export const appendMsOf = (record: LogRecord): number => record.appendMs ?? record.timestampMs
 
 /** The digest the runner put on a result; null if it has none. */
-export function digestOf(result: LogRecord): string | null {
+function digestOf(result: LogRecord): string | null {
   return result.headers.find(([name]) => name === HEADER_DIGEST)?.[1].toString('latin1') ?? null
 }
 

@@ -38,7 +38,7 @@ export interface PartitionSink {
   hold(error: SluiceError | null): void
 }
 
-export type WriteRecords = (records: readonly OutRecord[]) => Promise<Appended[]>
+type WriteRecords = (records: readonly OutRecord[]) => Promise<Appended[]>
 
 export const staleEpoch = (): SluiceError => new SluiceError('SLU_LOG_STALE_EPOCH', 'the partition was given up while work was under way')
 

@@ -21,8 +21,6 @@ import { createPlaces } from './places.ts'
 import { RETRY_DEFAULT, sleep, type RetryPolicy } from './retry.ts'
 import { checkTopics } from './start-checks.ts'
 
-export type { PartitionStatus, RunnerStats } from './partition.ts'
-
 export interface RunnerLimits {
   /** Records of one partition in memory before it is paused (C6). */
   readonly recordsInFlightMax?: number
@@ -58,13 +56,17 @@ export interface Runner {
   stop(graceMs: number): Promise<void>
   stats(): Readonly<RunnerStats>
   partitions(): PartitionStatus[]
-  /** Position = end, nothing in flight or buffered, all committed, for every owned partition; false before the first assignment. */
+  /**
+   * Position = end, nothing in flight or buffered, all committed, for every owned partition. False before the first assignment; a member that
+   * was given none within 2 s of joining (more members than partitions) has nothing to drain.
+   */
   drained(): boolean
 }
 
 const TIMER_MS = 250
 const METRICS_EVERY_MS = 1000
 const IDLE_PROOF_EVERY_MS = 60_000
+const UNASSIGNED_AFTER_MS = 2000
 /** Finished records behind a slow one, per record in flight (C6). */
 const TRACKED_PER_RECORD_MAX = 50
 
@@ -101,6 +103,7 @@ export function createRunner(options: RunnerOptions): Runner {
   let reader: LogReader | null = null
   let cancelTimer = (): void => undefined
   let hasAssigned = false
+  let joinedMs: number | null = null
   let isFatal = false
   let lastCommitMs = 0
   let lastMetricsMs = 0
@@ -280,6 +283,7 @@ export function createRunner(options: RunnerOptions): Runner {
     admin = driver.admin()
     const infos = await admin.topics()
     checkTopics(definition, topicPrefix, infos)
+    if (stopping.signal.aborted) return
     producer = driver.producer()
     reader = driver.reader()
     const ready = definition.kind === 'task' && definition.ready !== undefined ? definition.ready() : Promise.resolve()
@@ -301,6 +305,7 @@ export function createRunner(options: RunnerOptions): Runner {
       held: (tp, error) => owned.get(nameOf(tp))?.running?.hold(asSluiceError(error, 'SLU_LOG_FAILED')),
       failed: (error) => fatal(asSluiceError(error, 'SLU_LOG_FAILED')),
     })
+    joinedMs = clock.nowMs()
   }
 
   return {
@@ -325,7 +330,7 @@ export function createRunner(options: RunnerOptions): Runner {
         return { topic: one.topic, partition: one.partition, end: endOf(one), ...rest, state: isHeld ? 'held' : one.isPaused ? 'paused' : 'running' }
       }),
     drained: () =>
-      hasAssigned &&
+      (hasAssigned || (joinedMs !== null && clock.nowMs() - joinedMs > UNASSIGNED_AFTER_MS)) &&
       [...owned.values()].every((one) => {
         const status = one.running?.status()
         const end = endOf(one)

@@ -24,7 +24,7 @@ import type { Parked } from './processor.ts'
 import { outcomeOf, retryDelayMs } from './retry.ts'
 
 /** How long an aborted handler may still answer. */
-export const ABORT_GRACE_MS = 1000
+const ABORT_GRACE_MS = 1000
 
 export interface TaskPartitionOptions<T> {
   readonly definition: TaskFunction<T>

@@ -13,7 +13,7 @@ export async function settle(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
 }
 
-export function handClock(): Clock & { advance(ms: number): Promise<void> } {
+function handClock(): Clock & { advance(ms: number): Promise<void> } {
   let nowMs = 1_700_000_000_000
   let timers: { atMs: number; run: () => void }[] = []
   return {
@@ -89,7 +89,7 @@ export function partitionWorld(): PartitionWorld {
   } as { refuse: PartitionWorld['refuse'] }
   const producer: LogProducer = {
     send: async (records) => {
-      await null
+      await Promise.resolve()
       const answer = world.refuse(records)
       if (answer instanceof Error) throw answer
       await answer

@@ -99,15 +99,16 @@ export async function simulateOnce(seed: number): Promise<OnceRun> {
   }
   const hurt = (): void => {
     const victim = pick(live())
-    if (victim !== undefined && chance(0.08)) {
+    const fate = random()
+    if (victim !== undefined && fate < 0.08) {
       log.crash(victim.name)
       victim.state = 'gone'
       kills++
-    } else if (victim !== undefined && chance(0.08)) {
+    } else if (victim !== undefined && fate < 0.16) {
       log.zombie(victim.name)
       victim.state = 'zombie'
       zombies++
-    } else if (victim !== undefined && live().length > 1 && chance(0.04)) {
+    } else if (victim !== undefined && fate < 0.19 && live().length > 1) {
       victim.state = 'gone'
       void victim.runner.stop(300)
     }

@@ -145,6 +145,26 @@ test('runner: a partition over its limits is paused and resumed, never grown wit
   await runner.stop(1000)
 })
 
+test('runner: more members than partitions: the one left over holds nothing up (drained)', async (t) => {
+  const w = runnerWorld(topics)
+  const runners = ['a', 'b', 'c'].map((name) => w.runner(upper, name))
+  t.false(runners[0]?.drained())
+  for (const runner of runners) await runner.start()
+  w.log.append(values('x', 10))
+  await w.until('all', () => runners.every((r) => r.drained()))
+  t.is(w.log.dump('out').length, 10)
+})
+
+test('runner: stopped while it starts, it never joins', async (t) => {
+  const w = runnerWorld(topics)
+  const runner = w.runner(upper, 'p')
+  const starting = runner.start()
+  await runner.stop(100)
+  await starting
+  await w.clock.advance(1000)
+  t.deepEqual(runner.partitions(), [])
+})
+
 test('runner: missing topics are named and nothing is started', async (t) => {
   const w = runnerWorld({ in: 1 })
   await t.throwsAsync(w.runner(upper, 'p').start(), { message: /SLU_LOG_TOPIC_MISSING.*out, in\.dlq/ })

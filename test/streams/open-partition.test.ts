@@ -1,0 +1,90 @@
+import test from 'ava'
+import type { LogDriver, LogProducer, LogReader } from '../../schemas/log.ts'
+import { defineFunction, type AnyFunction, type FoldFunction } from '../../streams/define-function.ts'
+import { localise, openPartition } from '../../streams/open-partition.ts'
+import { createPlaces } from '../../streams/places.ts'
+import { codecs, partitionWorld, settle } from '../helpers/partition-environment.ts'
+import { record } from '../helpers/records.ts'
+
+const state = defineFunction<FoldFunction<string, number>>({
+  kind: 'fold',
+  name: 'f',
+  inputs: ['in'],
+  outputs: ['state'],
+  stateTopic: 'state',
+  statesMax: 10,
+  decode: () => '',
+  keyOf: (_v, r) => r.key?.toString() ?? '',
+  initial: () => 0,
+  fold: (s, _v, r) => [s + 1, [{ to: 'topic', topic: 'state', key: r.key, value: Buffer.from(String(s + 1)) }]],
+  restore: (row) => ({ key: row.key?.toString() ?? '', merge: () => Number(row.value) }),
+})
+
+function world(definition: AnyFunction) {
+  const w = partitionWorld()
+  const order: string[] = []
+  const reader = {
+    open: (options: { topic: string; committedOnly: boolean }) => {
+      order.push(`read ${options.topic} ${options.committedOnly}`)
+      const records = [record(0, { topic: options.topic, key: 'k', value: '41' })]
+      return Promise.resolve({
+        caughtUp: Promise.resolve(),
+        close: () => Promise.resolve(),
+        async *[Symbol.asyncIterator]() {
+          yield { topic: options.topic, partition: 0, records, readTo: 1n }
+        },
+      })
+    },
+  } as unknown as LogReader
+  const driver = {
+    fencedProducer: (name: string) => {
+      order.push(`open ${name}`)
+      return Promise.resolve({
+        transaction: (records: readonly { topic: string; value: Buffer | null }[]) => {
+          order.push(`write ${records.map((r) => `${r.topic}=${r.value?.toString()}`).join()}`)
+          return Promise.resolve([])
+        },
+        close: () => Promise.resolve(),
+      })
+    },
+  } as unknown as LogDriver
+  const producer: LogProducer = w.producer
+  const opened = openPartition({
+    parts: {
+      definition,
+      context: { site: 's', codecs, nowMs: () => 0 },
+      driver,
+      producer,
+      reader,
+      topicPrefix: 'p.',
+      partitionsOf: new Map(),
+      places: createPlaces(1, () => undefined),
+      ready: Promise.resolve(),
+    },
+    environment: w.environment,
+    topic: 'in',
+    partition: 3,
+    committed: null,
+    logStart: 5n,
+    abort: w.abort,
+    endOffset: () => null,
+    prove: () => (order.push('prove'), Promise.resolve()),
+  })
+  return { w, order, opened }
+}
+
+test('open partition: a fold opens its fenced producer before it reads its state, and proves ownership before it writes (C8)', async (t) => {
+  const { order, opened } = world(state)
+  const { running, nextOffset } = await opened
+  t.is(nextOffset, 'start')
+  t.is(running.status().position, 5n)
+  running.take([record(5, { key: 'k', value: 'x' })], 6n)
+  await settle()
+  t.deepEqual(order, ['open p.f.in.3', 'read p.state true', 'prove', 'write p.state=42'])
+})
+
+test('open partition: what handlers see carries logical topic names, never the prefix', (t) => {
+  t.is(localise(record(1, { topic: 'hall.in' }), 'hall.').topic, 'in')
+  const same = record(1)
+  t.is(localise(same, ''), same)
+})
