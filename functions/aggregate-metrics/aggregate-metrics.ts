@@ -74,7 +74,7 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
         firstOffset: Number(group.firstOffset),
         lastOffset: Number(group.lastOffset),
         ...group.state.aggregate(),
-        deviceIds: [...group.state.deviceIds].sort(),
+        deviceIds: [...group.state.deviceIds],
         partial: group.partial,
         parametersHash: group.parametersHash,
       })

@@ -54,8 +54,9 @@ export class Cell {
       index = bucketIndex(value)
       this.histogram.addIndexed(index)
     } else this.histogram.add(value)
-    this.contributors.add(contributor, value, 1, index, SCALE_MAX, this.histogram.scale)
-    this.addDevice(deviceId)
+    const isNew = this.contributors.add(contributor, value, 1, index, SCALE_MAX, this.histogram.scale)
+    // Where devices are the contributors, one known as contributor is known as device.
+    if (isNew || this.facts.contributorKind !== 'device') this.addDevice(deviceId)
   }
 
   /** Slots come sorted by source partition; of equal times the later slot's value is last. */

@@ -28,13 +28,14 @@ export class Contributors {
     return this.byId.size
   }
 
-  /** `index` of the value at `indexScale`, null for a value that is not positive; `scale` = the cell's now. */
-  add(id: string, sum: number, count: number, index: number | null, indexScale: number, scale: number): void {
+  /** `index` of the value at `indexScale`, null for a value that is not positive; `scale` = the cell's now. False if `id` was known before. */
+  add(id: string, sum: number, count: number, index: number | null, indexScale: number, scale: number): boolean {
     let c = this.byId.get(id)
+    const isNew = c === undefined
     if (c === undefined) {
       if (this.byId.size >= this.max) {
         this.isOverflown = true
-        return
+        return true
       }
       c = { sum: 0, count: 0, scale, indexes: [], counts: [] }
       this.byId.set(id, c)
@@ -42,6 +43,7 @@ export class Contributors {
     c.sum += sum
     c.count += count
     if (index !== null) bump(lowered(c, scale), index >> (indexScale - c.scale), count)
+    return isNew
   }
 
   /** A fact of a partial whose histogram stands at `offset` and `factScale`. */
@@ -60,7 +62,8 @@ export class Contributors {
       const { indexes, counts } = lowered(c, scale)
       let buckets = 0
       for (const index of indexes) buckets = Math.max(buckets, index - offset + 1)
-      const bucketCounts = Array.from<number>({ length: buckets }).fill(0)
+      const bucketCounts: number[] = []
+      for (let i = 0; i < buckets; i++) bucketCounts.push(0)
       for (let i = 0; i < indexes.length; i++) bucketCounts[(indexes[i] as number) - offset] = counts[i] as number
       facts.push({ id, sum: c.sum, count: c.count, bucketCounts })
     }
