@@ -123,6 +123,13 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   }
 
   const runChunk = async (chunk: Chunk): Promise<void> => {
+    if (chunk.records.length === 0) {
+      // Only the position moved on (control records): nothing worth a span.
+      await apply(await processChunk(chunk), {})
+      position = chunk.readTo
+      offer()
+      return
+    }
     const startMs = clock.nowMs()
     const links = chunk.records.map((r) => carrierOf(r.headers)).filter((c) => c['traceparent'] !== undefined)
     const span = telemetry.span({
@@ -139,7 +146,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       offer()
       span.end()
       telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, attributes)
-      if (chunk.records.length > 0) telemetry.record(metricNames.batchSize, chunk.records.length, attributes)
+      telemetry.record(metricNames.batchSize, chunk.records.length, attributes)
     } catch (thrown) {
       const { code } = asSluiceError(thrown, 'SLU_INTERNAL')
       span.end({ code })

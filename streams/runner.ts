@@ -102,6 +102,7 @@ export function createRunner(options: RunnerOptions): Runner {
   let producer: LogProducer | null = null
   let reader: LogReader | null = null
   let cancelTimer = (): void => undefined
+  let turn = 0
   let hasAssigned = false
   let joinedMs: number | null = null
   let isFatal = false
@@ -290,7 +291,10 @@ export function createRunner(options: RunnerOptions): Runner {
     // Every partition awaits it and reports its failure; before the first partition nobody does.
     ready.catch(() => undefined)
     const places = createPlaces(definition.kind === 'task' ? definition.concurrency : 1, () => {
-      for (const one of owned.values()) one.running?.pump()
+      // In turns: the partition that is asked first gets the place, so another one is first each time.
+      const all = [...owned.values()]
+      turn++
+      for (let i = 0; i < all.length; i++) all[(turn + i) % all.length]?.running?.pump()
     })
     const partitionsOf = new Map(infos.map((info) => [info.name, info.partitions]))
     parts = { definition, context, driver, producer, reader, topicPrefix, partitionsOf, places, ready }

@@ -2,7 +2,7 @@
  * What must be true of the topics before a function takes its first record.
  *
  * Owns: missing topics (all of them named at once), W1 (a windowed input carries append time), R1 (requests carry append time; requests and
- * results have the same partition count), C8 (a state topic is compacted), the dead-letter and late topics beside each input. Pure.
+ * results have the same partition count; results are kept longer), C8 (a state topic is compacted), the dead-letter and late topics beside each input. Pure.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { TopicInfo } from '../schemas/log.ts'
@@ -37,4 +37,7 @@ export function checkTopics(definition: AnyFunction, topicPrefix: string, infos:
   if (definition.inputs.length !== 1 || requests === undefined) refuse('a function with `once` has exactly one input (R1)')
   const counts = [info(requests as string).partitions, info(once.resultsTopic).partitions]
   if (counts[0] !== counts[1]) refuse(`${topicPrefix}${requests} has ${counts[0]} partitions, ${topicPrefix}${once.resultsTopic} ${counts[1]}; they must be equal (R1)`)
+  const [requestsMs, resultsMs] = [info(requests as string).retentionMs, info(once.resultsTopic).retentionMs]
+  if (resultsMs !== -1 && (requestsMs === -1 || resultsMs < requestsMs + once.dedupeMs))
+    refuse(`${topicPrefix}${once.resultsTopic} keeps ${resultsMs} ms, less than the ${requestsMs} ms of ${topicPrefix}${requests} plus ${once.dedupeMs} ms (R1)`)
 }

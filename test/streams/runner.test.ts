@@ -194,7 +194,7 @@ test('runner: lag is measured by position and by commit (W9), and names match th
   for (const name of ['messaging.process.duration', 'sluice.consumer.batch.size', 'sluice.dead_letters', 'sluice.rebalances']) t.true(seen.has(name), name)
 })
 
-const slow = (order: 'key' | 'partition', calls: { value: string; answer: () => void; signal: AbortSignal }[]): TaskFunction<string> =>
+const slow = (order: 'key' | 'partition' | 'unordered', calls: { value: string; answer: () => void; signal: AbortSignal }[]): TaskFunction<string> =>
   defineFunction<TaskFunction<string>>({
     kind: 'task',
     name: 'slow',
@@ -227,6 +227,20 @@ test('runner: a ten-minute task blocks neither its membership nor other partitio
   await w.until('drained', () => runner.drained())
   t.is(runner.stats().rebalances, 1)
   await runner.stop(1000)
+})
+
+test('runner: a full pool is shared in turns, no partition starves behind another (C5)', async (t) => {
+  const w = runnerWorld(topics)
+  const calls: { value: string; answer: () => void; signal: AbortSignal }[] = []
+  const runner = w.runner({ ...slow('unordered', calls), concurrency: 1 }, 'p')
+  await runner.start()
+  for (const partition of [0, 1]) w.log.append(Array.from({ length: 10 }, () => ({ topic: 'in', partition, key: null, value: Buffer.from(String(partition)) })))
+  for (let i = 0; i < 12; i++) {
+    await w.until('next', () => calls.length === i + 1)
+    calls.at(-1)?.answer()
+  }
+  const first = calls.filter((c) => c.value === '0').length
+  t.true(first >= 5 && first <= 7, `${first} of 12`)
 })
 
 test('runner: stop waits for work in flight within the grace and commits it; past the grace it is aborted and left to the successor (C4)', async (t) => {

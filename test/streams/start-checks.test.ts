@@ -39,6 +39,14 @@ test('start checks: requests and results with different partition counts are ref
   t.notThrows(() => checkTopics(once, 'p.', all(once)))
 })
 
+test('start checks: results kept shorter than a request may still come are refused (R1)', (t) => {
+  t.throws(() => checkTopics(once, 'p.', all(once, { requests: { retentionMs: 1000 }, results: { retentionMs: 1000 } })), {
+    message: /SLU_LOG_TOPIC_MISCONFIGURED.*p\.results keeps 1000/,
+  })
+  t.throws(() => checkTopics(once, 'p.', all(once, { results: { retentionMs: 1e9 } })), { message: /SLU_LOG_TOPIC_MISCONFIGURED/ })
+  t.notThrows(() => checkTopics(once, 'p.', all(once, { requests: { retentionMs: 1000 }, results: { retentionMs: 1001 } })))
+})
+
 test('start checks: a state topic that is not compacted is refused (C8)', (t) => {
   t.throws(() => checkTopics(fold, 'p.', all(fold)), { message: /not compacted/ })
   t.notThrows(() => checkTopics(fold, 'p.', all(fold, { state: { cleanup: 'compact,delete' } })))
