@@ -10,6 +10,7 @@ import type { WindowPartial } from '../../schemas/records.ts'
 import { defineFunction, type CombinedSlot, type CombineFunction } from '../../streams/define-function.ts'
 import { Cell } from '../aggregate-metrics/cell.ts'
 import { cellKey } from '../aggregate-metrics/cell-key.ts'
+import { BUCKETS_MAX, SCALE_MAX } from '../aggregate-metrics/exponential-histogram.ts'
 
 export interface CombineMetricsOptions {
   readonly site: string
@@ -34,6 +35,7 @@ export function combineMetrics(options: CombineMetricsOptions): CombineFunction<
         return { kind: 'marker', ...marker, functionName, readThrough: BigInt(readThrough) }
       }
       const value = codecs.decode('WindowPartial', record.value)
+      assertConsistent(value)
       const group = cellKey(value.pool, value.metric, value.attributes)
       // A partial under another key may lie in another partition: its window would then close without it.
       if (record.key?.toString('utf8') !== group) throw new SluiceError('SLU_RECORD_UNDECODABLE', 'WindowPartial: the record key is not its cell')
@@ -76,4 +78,22 @@ export function combineMetrics(options: CombineMetricsOptions): CombineFunction<
       return { to: 'topic', topic: OUTPUT, key: group, value }
     },
   })
+}
+
+/** The coarsest scale at which doubles still need more than one bucket a side. */
+const SCALE_MIN = -11
+
+/**
+ * A partial whose numbers contradict each other is refused before they size anything (D6): buckets of a contributor that the cell's histogram does not
+ * have would ask for memory without bound. Throws SLU_RECORD_UNDECODABLE.
+ */
+function assertConsistent({ histogram: h, contributorFacts, count }: WindowPartial): void {
+  const refuse = (why: string): never => {
+    throw new SluiceError('SLU_RECORD_UNDECODABLE', `WindowPartial: ${why}`)
+  }
+  if (!(count > 0)) refuse('it counts nothing')
+  if (h.scale > SCALE_MAX || h.scale < SCALE_MIN) refuse('a scale that no histogram has')
+  if (h.counts.length > BUCKETS_MAX || h.negativeCounts.length > BUCKETS_MAX) refuse('more buckets than a histogram has')
+  if ([...h.counts, ...h.negativeCounts, h.zeroCount].some((n) => n < 0)) refuse('a negative count')
+  for (const { bucketCounts } of contributorFacts) if (bucketCounts.some((n, i) => n < 0 || n > (h.counts[i] ?? 0))) refuse('a contributor counts more than its cell')
 }

@@ -57,3 +57,15 @@ test('fold-plan: a plan is reused while the shape repeats, and never for another
   t.not(planOf(batch(rows, { source: { kind: 'neuron-monitor', version: null } }), codecs), first)
   t.not(planOf(batch([{ device: 'b', metric: 'hw.power', value: 1 }]), codecs), first)
 })
+
+test('fold-plan: batches of one layout whose rows stand in another order never share a plan', (t) => {
+  const planOf = createPlanCache()
+  const first = batch([
+    { device: 'a', metric: 'hw.power', value: 1 },
+    { device: 'b', metric: 'hw.energy', value: 1 },
+  ])
+  const swapped = { ...first, deviceIndex: Buffer.from([1, 0, 0, 0]) }
+  t.deepEqual(planOf(first, codecs).deviceOfRow, ['a', 'b'])
+  t.deepEqual(planOf(swapped, codecs).deviceOfRow, ['b', 'a'])
+  t.deepEqual([...planOf({ ...first, metricIndex: Buffer.from([1, 0, 0, 0]) }, codecs).counterOfRow], [0, -1])
+})

@@ -107,3 +107,21 @@ test('combine-metrics: partials and markers are told apart; a partial under anot
   ] as const)
     t.throws(() => read(key, bytes))
 })
+
+test('combine-metrics: a partial whose buckets contradict each other is undecodable, and never sizes memory (D6)', (t) => {
+  const good = partial(1, [row('a', 'x', 1)])
+  const h = good.histogram
+  const fact = { id: 'x', sum: 1, count: 1, bucketCounts: [1] }
+  const broken: Partial<WindowPartial>[] = [
+    { histogram: { ...h, scale: 21 } },
+    { histogram: { ...h, scale: -40 } },
+    { histogram: { ...h, counts: Array.from({ length: 161 }, () => 1) } },
+    { histogram: { ...h, counts: [-1] } },
+    { contributorFacts: [{ ...fact, bucketCounts: [0, 1] }] },
+    { contributorFacts: [{ ...fact, bucketCounts: [2] }] },
+    { count: 0 },
+  ]
+  const read = (more: Partial<WindowPartial>) => combine.decode(rawRecord('metrics.partials', KEY, codecs.encode('WindowPartial', { ...good, ...more })), context)
+  t.is(read({}).kind, 'partial')
+  for (const more of broken) t.throws(() => read(more), { code: 'SLU_RECORD_UNDECODABLE' }, JSON.stringify(more).slice(0, 80))
+})
