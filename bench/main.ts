@@ -39,4 +39,6 @@ async function main(args: readonly string[]): Promise<number> {
   return 0
 }
 
+// A reader that has seen enough (`| head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2))
 process.exitCode = await main(process.argv.slice(2))

@@ -22,7 +22,7 @@ export const HOST_LENGTH_MAX = 253
 const REPEATED = 'the series is given twice'
 
 /** What a sample's raw value does: `slot` -1 = nothing. Slots behind the rows are hidden (parts of a sum). */
-export interface LinePlan {
+interface LinePlan {
   slot: number
   readonly multiply: number
   readonly divide: number
@@ -30,7 +30,7 @@ export interface LinePlan {
   readonly isMax: boolean
 }
 
-export interface SumPlan {
+interface SumPlan {
   readonly row: number
   readonly slots: readonly [number, number, number]
 }
@@ -46,7 +46,7 @@ export interface ScrapePlan {
 }
 
 /** Where the parts of a sample line lie in the text; what a template is made of. */
-export interface LinePlace {
+interface LinePlace {
   readonly labelsAt: number
   readonly valueAt: number
   /** Position behind the value. */

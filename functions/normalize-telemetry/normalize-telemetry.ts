@@ -20,7 +20,7 @@ import { readNeuronReport } from './neuron-report.ts'
 import { describeProblems, type Problems } from './problems.ts'
 import { createTemplateCache, makeTemplate, scanTemplate } from './scrape-template.ts'
 
-export type SourceFormat = 'dcgm-exporter' | 'neuron-monitor'
+type SourceFormat = 'dcgm-exporter' | 'neuron-monitor'
 
 export interface NormalizeTelemetryOptions {
   readonly site: string

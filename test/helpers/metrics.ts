@@ -61,7 +61,7 @@ export function openWindow(startMs = OBSERVED_MS, endMs = OBSERVED_MS + 60_000):
   }
 }
 
-export function closedGroup(key: string, state: Cell, more: Partial<ClosedGroup<Cell>> = {}): ClosedGroup<Cell> {
+function closedGroup(key: string, state: Cell, more: Partial<ClosedGroup<Cell>> = {}): ClosedGroup<Cell> {
   return {
     functionName: 'aggregate-metrics',
     sourcePartition: 0,

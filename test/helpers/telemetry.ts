@@ -13,13 +13,13 @@ export const OBSERVED_MS = 1_700_000_000_000
 
 export const codecs = testCodecs()
 export const pseudonyms = createPseudonyms(nodeHashing, Buffer.from('a key for tests'))
-export const pools = [
+const pools = [
   { name: 'blackwell-a', rack: 'rack-5', members: [{ host: 'tray-*' }] },
   { name: 'trainium-a', members: [{ host: 'trn-*' }] },
 ]
-export const tenants = [{ match: { namespace: 'tenant-*' }, tenant: '$namespace' }]
+const tenants = [{ match: { namespace: 'tenant-*' }, tenant: '$namespace' }]
 export const scrapeContext = { codecs, pseudonyms, membership: createMembership(pools, tenants, pseudonyms) }
-export const functionContext: FunctionContext = { site: 'hall-1', codecs, nowMs: () => OBSERVED_MS }
+const functionContext: FunctionContext = { site: 'hall-1', codecs, nowMs: () => OBSERVED_MS }
 
 export const sample = (name: string): Buffer => readFileSync(new URL(`../samples/${name}`, import.meta.url))
 
@@ -52,7 +52,7 @@ export function normalizer(more: Partial<NormalizeTelemetryOptions> = {}): (reco
   return (record) => definition.handle(definition.decode(record, functionContext), record, functionContext)
 }
 
-export interface PlainRow {
+interface PlainRow {
   readonly device: string
   readonly metric: string
   readonly attributes: AttributeMap
@@ -65,7 +65,7 @@ export interface PlainBatch {
   readonly rows: readonly PlainRow[]
 }
 
-export function plainBatch(bytes: Buffer): PlainBatch {
+function plainBatch(bytes: Buffer): PlainBatch {
   const batch = codecs.decode('NodeBatch', bytes)
   const layout = codecs.decodeBare('NodeLayout', batch.layout)
   const rows = Array.from({ length: batch.value.length / 8 }, (_, i) => {
