@@ -1,5 +1,5 @@
 /** Runners on the in-memory log under a virtual clock: one world per test. */
-import type { LogRecord, OutRecord, TopicSpec } from '../../schemas/log.ts'
+import type { LogDriver, LogRecord, OutRecord, TopicSpec } from '../../schemas/log.ts'
 import type { SluiceError } from '../../schemas/errors.ts'
 import type { Random, Telemetry } from '../../schemas/ports.ts'
 import type { AnyFunction } from '../../streams/define-function.ts'
@@ -22,9 +22,24 @@ export interface RunnerWorld {
   readonly clock: VirtualClock
   readonly log: MemoryLog
   readonly fatal: SluiceError[]
-  runner(definition: AnyFunction, process: string, limits?: RunnerLimits): Runner
+  /** `openDelayMs` = how long the opening of a fenced producer takes before and after it fences; default 0. */
+  runner(definition: AnyFunction, process: string, limits?: RunnerLimits, openDelayMs?: () => number): Runner
   /** Advances in steps until `isDone`; fails past `boundMs`. */
   until(what: string, isDone: () => boolean, boundMs?: number): Promise<void>
+}
+
+/** The gaps between (1), (2) and (3) of R1, made wide. */
+function slowToOpen(driver: LogDriver, clock: VirtualClock, delayMs: () => number): LogDriver {
+  const wait = (): Promise<void> => new Promise((resolve) => void clock.setTimer(delayMs(), resolve))
+  return {
+    ...driver,
+    fencedProducer: async (name) => {
+      await wait()
+      const producer = await driver.fencedProducer(name)
+      await wait()
+      return producer
+    },
+  }
 }
 
 export function runnerWorld(topics: Record<string, number | [number, Partial<TopicSpec>]>, random?: Random, telemetry: Telemetry = silent): RunnerWorld {
@@ -39,10 +54,10 @@ export function runnerWorld(topics: Record<string, number | [number, Partial<Top
     clock,
     log,
     fatal,
-    runner: (definition, process, limits) =>
+    runner: (definition, process, limits, openDelayMs) =>
       createRunner({
         definition,
-        driver: log.driver(process),
+        driver: openDelayMs === undefined ? log.driver(process) : slowToOpen(log.driver(process), clock, openDelayMs),
         topicPrefix: '',
         site: 'hall',
         codecs,

@@ -85,7 +85,7 @@ export async function simulateOnce(seed: number): Promise<OnceRun> {
   const live = (): Process[] => processes.filter((p) => p.state === 'live')
   const startOne = (): void => {
     const name = `p${processes.length}`
-    const runner = w.runner(definition, name, { commitEveryMs: 150, recordsInFlightMax: 12 })
+    const runner = w.runner(definition, name, { commitEveryMs: 150, recordsInFlightMax: 12 }, () => (chance(0.5) ? 0 : Math.floor(random() * 400)))
     const started: Process = { name, runner, state: 'starting' }
     processes.push(started)
     void runner.start().then(() => (started.state = 'live'))
