@@ -20,6 +20,8 @@ import type { Effects, PartitionProcessor } from './processor.ts'
 export const CHUNK_RECORDS_MAX = 256
 const CHUNK_BYTES_MAX = 4 * 1024 * 1024
 const LINKS_MAX = 32
+/** Operation name of the messaging conventions. */
+const PROCESS = 'process'
 
 export interface PartitionLoopOptions {
   readonly environment: PartitionEnvironment
@@ -68,7 +70,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   const queue: Chunk[] = []
   const attributes = {
     [attributeNames.system]: 'kafka',
-    [attributeNames.operation]: 'process',
+    [attributeNames.operation]: PROCESS,
     [attributeNames.group]: environment.group,
     [attributeNames.destination]: topic,
     [attributeNames.partition]: String(partition),
@@ -133,7 +135,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     const startMs = clock.nowMs()
     const links = chunk.records.map((r) => carrierOf(r.headers)).filter((c) => c['traceparent'] !== undefined)
     const span = telemetry.span({
-      name: `process ${topic}`,
+      name: [PROCESS, topic].join(' '),
       kind: 'consumer',
       links: links.slice(0, LINKS_MAX),
       attributes: { ...attributes, [attributeNames.batchCount]: chunk.records.length },

@@ -47,7 +47,7 @@ export interface PartitionProcessor {
   readonly needs: readonly { readonly topic: string; readonly partitions: 'all' | 'own' }[]
   /** Decides where to start. Throws SLU_WINDOW_PARAMETERS (W3). `rows` = records of the topics in `needs`, read to their ends. May return effects (W7: a new owner first sends a marker with what it restored). */
   begin(committed: Committed | null, rows: ReadonlyMap<string, readonly LogRecord[]>): { readonly nextOffset: bigint | 'start'; readonly effects: Effects }
-  process(records: readonly LogRecord[], readTo: bigint): Effects
+  readonly process: (records: readonly LogRecord[], readTo: bigint) => Effects
   /** What may be committed once all effects so far are acknowledged. */
   checkpoint(): Checkpoint
   /** Called about every 250 ms. `atEnd` = fetch position = end of log and nothing queued (W8). */

@@ -25,6 +25,8 @@ import { outcomeOf, retryDelayMs } from './retry.ts'
 
 /** How long an aborted handler may still answer. */
 const ABORT_GRACE_MS = 1000
+/** Operation name of the messaging conventions. */
+const PROCESS = 'process'
 
 export interface TaskPartitionOptions<T> {
   readonly definition: TaskFunction<T>
@@ -67,7 +69,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const appends = new Map<bigint, number>()
   const attributes = {
     [attributeNames.system]: 'kafka',
-    [attributeNames.operation]: 'process',
+    [attributeNames.operation]: PROCESS,
     [attributeNames.group]: environment.group,
     [attributeNames.destination]: topic,
     [attributeNames.partition]: String(partition),
@@ -247,7 +249,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     const startMs = clock.nowMs()
     telemetry.record(metricNames.queueDuration, Math.max(0, startMs - work.record.timestampMs) / 1000, attributes)
     const span = telemetry.span({
-      name: `process ${topic}`,
+      name: [PROCESS, topic].join(' '),
       kind: 'consumer',
       parent: carrierOf(work.record.headers),
       attributes: { ...attributes, [attributeNames.offset]: String(work.record.offset) },
