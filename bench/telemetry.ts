@@ -4,75 +4,23 @@
  * Owns: the scrapes (real structure and label lengths, invented values, four different scrapes a node in turn), the contestants, what is counted: a
  * sample is one line with a value, mapped or not. The peer only parses; it maps nothing and encodes nothing, so it does less than ours.
  */
-import { readdirSync, readFileSync } from 'node:fs'
 import parsePrometheusTextFormat from 'parse-prometheus-text-format'
 import { aggregateMetrics, type FoldBatch } from '../functions/aggregate-metrics/aggregate-metrics.ts'
 import type { Cell } from '../functions/aggregate-metrics/cell.ts'
-import { dcgmFields } from '../functions/normalize-telemetry/dcgm-fields.ts'
 import { normalizeTelemetry } from '../functions/normalize-telemetry/normalize-telemetry.ts'
 import { nodeHashing } from '../infra/hashing.ts'
-import { createCodecs, type SchemaJson } from '../schemas/codec.ts'
 import type { LogRecord } from '../schemas/log.ts'
 import { createPseudonyms } from '../schemas/pseudonym.ts'
-import type { RecordName } from '../schemas/records.ts'
 import { interleaved, type Bench, type BenchCase } from './report.ts'
+import { codecs, GPUS, SAMPLES, SCRAPE_MS, scrapeRecord, scrapeText, START_MS } from './scrapes.ts'
 
-const AVRO = new URL('../schemas/avro/', import.meta.url)
-const GPUS = 8
-const UNKNOWN_FAMILIES = 4
 const NODES = 64
 const NODES_MANY = 1000
 const SCRAPES = 4
 const ROUNDS = 7
-const START_MS = 1_700_000_000_000
-const SCRAPE_MS = 15_000
 const WINDOW_MS = 60_000
 
-const families = [
-  ...dcgmFields.filter((f) => f.labelled === undefined).map((f) => f.names[0] as string),
-  ...Array.from({ length: UNKNOWN_FAMILIES }, (_, i) => `DCGM_FI_DEV_OTHER_${i}`),
-]
-const SAMPLES = families.length * GPUS
-
-const codecs = createCodecs(
-  new Map(
-    readdirSync(AVRO).map((file) => {
-      const schema = JSON.parse(readFileSync(new URL(file, AVRO), 'utf8')) as SchemaJson & { readonly name: RecordName }
-      return [schema.name, schema] as const
-    }),
-  ),
-)
 const context = { site: 'bench', codecs, nowMs: () => START_MS }
-
-/** Deterministic: the same scrape for the same node and turn. */
-function scrapeText(node: number, turn: number): string {
-  const lines: string[] = []
-  for (const [f, family] of families.entries()) {
-    lines.push(`# HELP ${family} A help text of the usual length (in its unit).`, `# TYPE ${family} gauge`)
-    for (let gpu = 0; gpu < GPUS; gpu++) {
-      const hex = ((node * GPUS + gpu) * 2_654_435_761).toString(16).padStart(12, '0').slice(-12)
-      const value = f % 3 === 0 ? (1000 + f * 7 + gpu * 3 + turn * 11 + (node % 17)).toFixed(6) : String(400 + f * 13 + gpu + turn * 5 + (node % 23))
-      lines.push(
-        `${family}{gpu="${gpu}",UUID="GPU-1a2b3c4d-0000-4000-8000-${hex}",pci_bus_id="00000008:0${gpu}:00.0",device="nvidia${gpu}",modelName="NVIDIA GB200",hostname="tray-${node}",DCGM_FI_DRIVER_VERSION="580.82.07",container="server",namespace="tenant-${node % 20}",pod="llm-${node}"} ${value}`,
-      )
-    }
-  }
-  return `${lines.join('\n')}\n`
-}
-
-function scrapeRecord(node: number, turn: number): LogRecord {
-  const timestampMs = START_MS + turn * SCRAPE_MS
-  return {
-    topic: 'telemetry.dcgm',
-    partition: 0,
-    offset: 0n,
-    timestampMs,
-    appendMs: timestampMs,
-    key: Buffer.from(`tray-${node}`),
-    value: Buffer.from(scrapeText(node, turn)),
-    headers: [],
-  }
-}
 
 type Normalize = (record: LogRecord) => Buffer
 
