@@ -109,7 +109,9 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   if (fenced !== null) await sink.persist(() => fenced.open())
   const processor = createProcessor(options)
   const rows = new Map<string, LogRecord[]>()
-  for (const need of processor.needs) rows.set(need.topic, await sink.persist(() => readRows(parts, need.topic, need.partitions === 'all' ? 'all' : [partition])))
+  // W6: a window needs its last marker only where commit metadata is lost.
+  const isRestored = definition.kind === 'window' && committed !== null && committed.metadata !== ''
+  for (const need of isRestored ? [] : processor.needs) rows.set(need.topic, await sink.persist(() => readRows(parts, need.topic, need.partitions === 'all' ? 'all' : [partition])))
   const first = processor.begin(committed, rows)
   const nextOffset = first.nextOffset === 'start' ? logStart : first.nextOffset
   const running = createPartitionLoop({

@@ -67,6 +67,8 @@ const TIMER_MS = 250
 const METRICS_EVERY_MS = 1000
 const IDLE_PROOF_EVERY_MS = 60_000
 const UNASSIGNED_AFTER_MS = 2000
+/** How long the last commit of a partition is waited for. */
+const COMMIT_WAIT_MS = 3000
 /** Finished records behind a slow one, per record in flight (C6). */
 const TRACKED_PER_RECORD_MAX = 50
 
@@ -202,13 +204,18 @@ export function createRunner(options: RunnerOptions): Runner {
     }
   }
 
+  /** What `work` does, but no longer than `boundMs`. */
+  const within = async (work: Promise<unknown>, boundMs: number): Promise<void> => {
+    const over = new AbortController()
+    await Promise.race([work, sleep(clock, boundMs, over.signal)])
+    over.abort()
+  }
+
   const release = async (which: readonly Owned[], waitMs: number): Promise<void> => {
     for (const one of which) one.running?.stopIntake()
-    const settled = new AbortController()
-    const all = Promise.all(which.map((one) => one.running?.settled() ?? Promise.resolve()))
-    await Promise.race([all, sleep(clock, waitMs, settled.signal)])
-    settled.abort()
-    await commit(which)
+    await within(Promise.all(which.map((one) => one.running?.settled() ?? Promise.resolve())), waitMs)
+    // A log that does not answer must not hold up the group or the exit; what is not committed is done again (C1).
+    await within(commit(which), COMMIT_WAIT_MS)
   }
 
   const close = async (which: readonly Owned[]): Promise<void> => {

@@ -166,6 +166,19 @@ test('runner: stopped while it starts, it never joins', async (t) => {
   t.deepEqual(runner.partitions(), [])
 })
 
+test('runner: a log that does not answer the last commit never holds up the exit', async (t) => {
+  const w = runnerWorld(topics)
+  const runner = w.runner(upper, 'p', { commitEveryMs: 60_000 })
+  await runner.start()
+  w.log.append(values('x', 3))
+  await w.clock.advance(100)
+  w.log.crash('p')
+  // What counts is that the partitions are let go.
+  void runner.stop(1000)
+  await w.clock.advance(10_000)
+  t.deepEqual(runner.partitions(), [])
+})
+
 test('runner: missing topics are named and nothing is started', async (t) => {
   const w = runnerWorld({ in: 1 })
   await t.throwsAsync(w.runner(upper, 'p').start(), { message: /SLU_LOG_TOPIC_MISSING.*out, in\.dlq/ })
