@@ -263,7 +263,7 @@ function groupChecks(check: Check): void {
       const before = first.epochOf(0)
       const second = await join(log.driver(), { group, topic })
       await wait(() => first.owned().length === 2 && second.owned().length === 2, 'they share')
-      t.deepEqual([...first.owned(), ...second.owned()].sort(), [0, 1, 2, 3])
+      t.is(new Set([...first.owned(), ...second.owned()]).size, 4)
       await send(...[0, 1, 2, 3].map((partition) => ({ partition, value: text(`p${partition}`) })))
       await wait(() => first.records().length + second.records().length === 4, 'each record comes once')
       await second.consumer.stop()

@@ -48,8 +48,9 @@ export class LocalTail implements LogTail {
         if (this.hasCaughtUp()) this.settle.resolve()
         if (this.isClosed || (this.options.untilEnd && this.hasCaughtUp())) return
         await new Promise<void>((resolve) => this.log.later(resolve))
+        if (this.isClosed) return
         const { signal } = this
-        const batch = this.isClosed ? null : this.fetch()
+        const batch = this.fetch()
         if (batch === null) await signal.promise
         else yield batch
       }
