@@ -26,6 +26,16 @@ export const metricNames = {
   deadLetters: 'sluice.dead_letters',
   /** {rebalance}, counter */
   rebalances: 'sluice.rebalances',
+  /** {decision}, counter; by pool, reason, outcome */
+  routeDecisions: 'sluice.route.decisions',
+  /** {request}, gauge; by pool */
+  poolInFlight: 'sluice.pool.inflight',
+  /** {slot}, gauge; by pool */
+  poolSlots: 'sluice.pool.slots',
+  /** {request}, gauge: requests that wait for a slot of any pool */
+  poolQueueDepth: 'sluice.pool.queue.depth',
+  /** s, histogram: one call to an endpoint */
+  clientOperationDuration: 'gen_ai.client.operation.duration',
 } as const
 
 export const attributeNames = {
@@ -41,4 +51,9 @@ export const attributeNames = {
   lagKind: 'sluice.lag.kind',
   function: 'sluice.function',
   code: 'sluice.error.code',
+  pool: 'sluice.pool',
+  reason: 'sluice.route.reason',
+  outcome: 'sluice.route.outcome',
+  genAiOperation: 'gen_ai.operation.name',
+  genAiModel: 'gen_ai.request.model',
 } as const

@@ -1,0 +1,174 @@
+import test, { type ExecutionContext } from 'ava'
+import { createHealthTable } from '../../../functions/route-inference/health-table.ts'
+import { routeInference } from '../../../functions/route-inference/route-inference.ts'
+import { nodeHashing } from '../../../infra/hashing.ts'
+import { silentTelemetry } from '../../../infra/observability/telemetry.ts'
+import { SluiceError } from '../../../schemas/errors.ts'
+import { inferenceResultFromJson } from '../../../schemas/inference-json.ts'
+import type { LogRecord } from '../../../schemas/log.ts'
+import type { EndpointOutcome, EndpointRequest } from '../../../schemas/ports.ts'
+import type { InferenceResult, Verdict } from '../../../schemas/records.ts'
+import { createVirtualClock, settled } from '../../fakes/virtual-clock.ts'
+import { testCodecs } from '../../helpers/codecs.ts'
+
+const codecs = testCodecs()
+const record = (value: Buffer | null, key: string, topic = 'inference.requests'): LogRecord => ({
+  topic,
+  partition: 1,
+  offset: 0n,
+  timestampMs: 1e12,
+  appendMs: 1e12,
+  key: Buffer.from(key),
+  value,
+  headers: [],
+})
+const ok = (body = '{"usage":{"prompt_tokens":3,"completion_tokens":4}}', status = 200, headers = {}): EndpointOutcome => ({
+  kind: 'answered',
+  status,
+  headers,
+  body: Buffer.from(body),
+  firstByteMs: 1,
+  totalMs: 2,
+})
+
+function world(reply: (request: EndpointRequest, n: number) => EndpointOutcome | Promise<EndpointOutcome>, slots = 2) {
+  const clock = createVirtualClock(1e12)
+  const health = createHealthTable({ codecs, clock })
+  const sent: EndpointRequest[] = []
+  const call = async (request: EndpointRequest): Promise<EndpointOutcome> => reply(request, sent.push(request))
+  const endpoint = (id: string, models = ['m']) => ({ id, url: `http://${id}`, api: 'openai' as const, models, slots })
+  const definition = routeInference({
+    site: 's',
+    routerVersion: '1',
+    contracts: [{ name: 'c', model: 'm', substitutes: ['s'] }],
+    pools: [
+      { name: 'p', accelerator: 'b300', endpoints: [endpoint('a'), endpoint('b')] },
+      { name: 'q', accelerator: 'trn3', endpoints: [endpoint('z', ['s'])] },
+    ],
+    defaultDeadlineMs: 1000,
+    dedupeMs: 1,
+    skewMs: 1,
+    maxInFlight: 8,
+    requestBytesMax: 200,
+    resultBytesMax: 2000,
+    perTenantMax: 1,
+    ports: { call, clock, random: () => 0, hashing: nodeHashing, telemetry: silentTelemetry, health },
+  })
+  const verdict = (id: string, name: Verdict): void => {
+    const row = {
+      endpoint: id,
+      pool: 'p',
+      sourcePartition: 0,
+      generation: 1,
+      verdict: name,
+      weight: 1,
+      reasons: ['r'],
+      sinceMs: 0,
+      observedMs: 0,
+      expiresMs: 2e12,
+      sourceOffset: 0,
+      causeAppendMs: null,
+    }
+    health.apply(record(codecs.encode('EndpointHealth', row), `${id}/0`, 'pool.health'))
+  }
+  const ask = async (more: object = {}, signal = new AbortController().signal): Promise<InferenceResult> => {
+    const source = record(Buffer.from(JSON.stringify({ id: 'r', model: 'm', api: 'openai.chat', body: '{"model":"m"}', createdMs: 1e12, tenant: 't', ...more })), 'r')
+    const context = { site: 's', codecs, nowMs: clock.nowMs }
+    const [emit] = await definition.handle(definition.decode(source, context), source, {
+      ...context,
+      signal,
+      deadlineMs: 2e12,
+      attempt: 1,
+      idempotencyKey: 'r',
+      carrier: { traceparent: 'tp' },
+    })
+    if (emit?.to !== 'topic' || emit.value === null || emit.partition !== 1) throw new Error('no result in the partition of the request (R1)')
+    return inferenceResultFromJson(emit.value)
+  }
+  return { clock, sent, ask, verdict, definition }
+}
+const tried = (w: ReturnType<typeof world>): string[] => w.sent.map((r) => new URL(r.url).host)
+
+test('route inference: an answer carries what served it, tokens, trace and key', async (t) => {
+  const w = world(() => ok())
+  const result = await w.ask()
+  t.like(result, { status: 200, code: null, pool: 'p', model: 'm', usage: { inputTokens: 3, outputTokens: 4 } })
+  t.like(w.sent[0]?.headers, { traceparent: 'tp', 'idempotency-key': 'r' })
+  t.is(w.sent[0]?.body?.toString(), '{"model":"m"}')
+})
+
+test('route inference: bad requests are answered with their code and never sent', async (t) => {
+  const w = world(() => ok())
+  const expect = async (more: object, status: number, code: string, tt: ExecutionContext = t): Promise<unknown> => tt.like(await w.ask(more), { status, code }, code)
+  await expect({ model: 'x', body: '{}' }, 404, 'SLU_ROUTE_MODEL_UNKNOWN')
+  await expect({ body: '{"model":"other"}' }, 400, 'SLU_ROUTE_INVALID')
+  await expect({ body: '{"stream":true}' }, 400, 'SLU_ROUTE_STREAM_UNSUPPORTED')
+  await expect({ api: 'oip.infer' }, 400, 'SLU_ROUTE_API_UNSUPPORTED')
+  await expect({ body: `{"x":"${'y'.repeat(300)}"}` }, 413, 'SLU_ROUTE_BODY_TOO_LARGE')
+  await expect({ deadlineMs: 1e12 - 1 }, 504, 'SLU_ROUTE_DEADLINE')
+  await expect({ contract: 'nope' }, 400, 'SLU_ROUTE_CONTRACT_UNKNOWN')
+  t.regex((await w.ask({ deadlineMs: 1e9 })).body.toString(), /seconds/)
+  t.is(w.sent.length, 0)
+  t.throws(() => w.definition.decode(record(Buffer.from('\0no'), 'r'), { site: 's', codecs, nowMs: () => 0 }))
+})
+
+test('route inference: DRAIN gets no new work; with none left it waits and goes on when health returns (R7, R8)', async (t) => {
+  const w = world(() => ok())
+  w.verdict('a', 'DRAIN')
+  t.is((await w.ask()).endpoint, 'b')
+  w.verdict('b', 'DO_NOT_ROUTE')
+  const late = w.ask()
+  await settled()
+  w.verdict('a', 'ROUTE_OK')
+  t.is((await late).endpoint, 'a')
+  w.verdict('a', 'DRAIN')
+  const none = w.ask()
+  await w.clock.advance(1000)
+  t.like(await none, { status: 503, code: 'SLU_ROUTE_NO_ENDPOINT' })
+})
+
+test('route inference: only a contract lets a substitute answer, and only its model bytes change (R2)', async (t) => {
+  const w = world(() => ok())
+  w.verdict('a', 'DRAIN')
+  w.verdict('b', 'DRAIN')
+  t.like(await w.ask({ contract: 'c', body: '{"model":"m","n":9223372036854775807}' }), { model: 's', pool: 'q' })
+  t.is(w.sent[0]?.body?.toString(), '{"model":"s","n":9223372036854775807}')
+})
+
+test('route inference: a failed attempt goes to another endpoint, three at most; a broken answer is not repeated (R4)', async (t) => {
+  const once = world((_, n) => (n === 1 ? { kind: 'failed', reason: 'reset', responseBytes: 0 } : ok()))
+  t.is((await once.ask()).status, 200)
+  t.is(new Set(tried(once)).size, 2)
+  const always = world(() => ok('', 500))
+  t.like(await always.ask(), { status: 502, code: 'SLU_ROUTE_ENDPOINT_FAILED' })
+  t.is(always.sent.length, 3)
+  const broken = world(() => ({ kind: 'failed', reason: 'reset', responseBytes: 7 }))
+  await broken.ask()
+  t.is(broken.sent.length, 1)
+})
+
+test('route inference: busy endpoints rest and spend no attempts (R4)', async (t) => {
+  const w = world((_, n) => (n <= 2 ? ok('', 429, { 'retry-after': '0.5' }) : ok()))
+  const result = w.ask()
+  await w.clock.advance(600)
+  t.is((await result).status, 200)
+  t.is(w.sent.length, 3)
+})
+
+test('route inference: a cancelled request is answered 499 and its slot is free again (R1)', async (t) => {
+  const w = world((request) => new Promise((resolve) => request.signal.addEventListener('abort', () => resolve({ kind: 'aborted' }))))
+  const abort = new AbortController()
+  const result = w.ask({}, abort.signal)
+  await settled()
+  abort.abort(new SluiceError('SLU_ROUTE_CANCELLED', 'r'))
+  t.like(await result, { status: 499, code: 'SLU_ROUTE_CANCELLED' })
+  const given = new AbortController()
+  const lost = w.ask({}, given.signal)
+  await settled()
+  given.abort(new SluiceError('SLU_LOG_STALE_EPOCH', ''))
+  t.is((await t.throwsAsync(lost, { instanceOf: SluiceError })).code, 'SLU_LOG_STALE_EPOCH', 'a member that lost the partition answered')
+})
+
+test('route inference: an answer that does not fit becomes a small one', async (t) => {
+  t.like(await world(() => ok('x'.repeat(3000))).ask(), { code: 'SLU_ROUTE_RESULT_TOO_LARGE', endpoint: null })
+})
