@@ -281,10 +281,15 @@ function groupChecks(check: Check): void {
     await wait(() => first.records().length === 10, 'the first reads')
     const stopped = first.consumer.stop()
     await wait(() => first.revocations.length === 1, 'it is asked to let go')
-    const successor = join(log.driver(), { group, topic })
+    let isTaken = false
+    const onAssigned = async (): Promise<void> => {
+      isTaken = true
+    }
+    const successor = join(log.driver(), { group, topic, onAssigned })
     await send(...numbered(5, 10))
     await readAll(driver, topic)
     t.is(first.records().length, 10)
+    t.false(isTaken, 'the successor waits')
     gate.resolve()
     await stopped
     const second = await successor

@@ -73,6 +73,7 @@ test('embedded log: records, commits with metadata and fences survive a restart'
   const member = await joinGroup(driver, { group: 'g', topic: 'a' })
   await until(() => member.records().length === 1)
   await member.consumer.commit([{ topic: 'a', partition: 0, epoch: member.epochOf(0), nextOffset: 1n, metadata: 'kept' }])
+  t.is(refusal(dir).code, 'SLU_LOG_STORAGE', 'an idle log is locked too')
   await driver.close()
   driver = createEmbeddedDriver({ dir })
   t.deepEqual(await values(driver), ['one'])
