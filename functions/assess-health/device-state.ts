@@ -106,8 +106,9 @@ export function removeDevice(state: PartitionHealth, id: string): void {
   state.sources.delete(device.node)
 }
 
+/** Sorted: the order must not depend on how the state came to be. */
 export function devicesOn(state: PartitionHealth, node: string): DeviceState[] {
-  return [...(state.devicesOfNode.get(node) ?? [])].map((id) => state.devices.get(id) as DeviceState)
+  return [...(state.devicesOfNode.get(node) ?? [])].sort().map((id) => state.devices.get(id) as DeviceState)
 }
 
 export function newDevice(id: string, node: string, pool: string | null, atMs: number): DeviceState {
