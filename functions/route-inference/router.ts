@@ -6,7 +6,7 @@
  * breaker's account once), R7 (health is looked at in the same turn in which the call starts), R8 (no endpoint: wait until the deadline).
  * A lease and a breaker's account are given back whatever way a call ends.
  */
-import { SluiceError } from '../../schemas/errors.ts'
+import { asSluiceError, SluiceError } from '../../schemas/errors.ts'
 import type { Clock, EndpointCall, EndpointOutcome, Random, Telemetry } from '../../schemas/ports.ts'
 import type { InferenceResult, RouteAttempt, RouteEvidence } from '../../schemas/records.ts'
 import { attributeNames, metricNames } from '../../schemas/telemetry-names.ts'
@@ -156,8 +156,8 @@ export function createRouter(options: RouterOptions): Router {
     return answer(work.decoded.request, answered, served, timingsOf(work), evidenceOf(work))
   }
   const gaveUp = (work: Work): InferenceResult => {
-    const { reason } = work.send.signal as { reason: unknown }
-    if (!isCancel(reason)) throw reason
+    const reason: unknown = work.send.signal.reason
+    if (!isCancel(reason)) throw asSluiceError(reason, 'SLU_HANDLER_TIMEOUT')
     return refuse(work, new SluiceError('SLU_ROUTE_CANCELLED', ''))
   }
 

@@ -108,7 +108,7 @@ export function createHttpCall(options: HttpCallOptions = {}): HttpCall {
       const reason = codeOf(thrown)
       if (NOT_SENT.has(reason) && progress.firstByteMs === null) return { kind: 'not-sent', reason }
       // What cannot be read as HTTP was an answer of some kind: a byte of it did arrive.
-      const isMalformed = reason.startsWith('HPE_')
+      const isMalformed = reason === 'HTTPParserError' || reason.startsWith('HPE_')
       return { kind: 'failed', reason, responseBytes: Math.max(progress.responseBytes, isMalformed ? 1 : 0) }
     } finally {
       clearTimeout(timer)
