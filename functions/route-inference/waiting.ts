@@ -66,7 +66,7 @@ export function createWaiting(clock: Clock): Waiting {
         enter(waiter, tenant)
       }),
     offer: () => {
-      for (const waiter of [...waiters]) if (waiters.includes(waiter)) waiter.offer()
+      for (const waiter of waiters.slice()) if (waiters.includes(waiter)) waiter.offer()
     },
     ofTenant: (tenant) => tenants.get(tenant) ?? 0,
     depth: () => waiters.length,
