@@ -1,0 +1,184 @@
+/**
+ * Stage 2 of windows: one partition of the partials topic (W7). Pure and synchronous; never uses a clock.
+ *
+ * Owns: marks and count of the source partitions (they only rise), one slot per source partition and group (replaced only by a range that
+ * covers it), the closing of windows. A window closes when every source partition has marked it. A partial for a closed window is a duplicate
+ * if its source had marked that window, else late. Marks, count and `closedThroughMs` stand in the commit metadata (C2).
+ * Metadata lost: they are rebuilt from the markers this partition holds; the windows they call closed are emitted `partial` if they come again.
+ */
+import type { Codecs } from '../schemas/codec.ts'
+import { asSluiceError } from '../schemas/errors.ts'
+import type { Committed, LogRecord } from '../schemas/log.ts'
+import { decodeCombineMetadata, encodeCombineMetadata } from './commit-metadata.ts'
+import type { CombinedSlot, CombineFunction, MarkerFacts, PartialRecord } from './define-function.ts'
+import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
+import { isTick } from './tick.ts'
+
+export interface CombinePlace {
+  /** Logical input topic. */
+  readonly topic: string
+  readonly partition: number
+  readonly context: { readonly codecs: Codecs; readonly site: string }
+}
+
+interface Open<V> {
+  readonly startMs: number
+  readonly endMs: number
+  readonly firstOffset: bigint
+  readonly groups: Map<string, Map<number, CombinedSlot<V>>>
+}
+
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+const covers = <V>(next: CombinedSlot<V>, old: CombinedSlot<V>): boolean => !next.partial && next.firstOffset <= old.firstOffset && next.lastOffset >= old.lastOffset
+
+/** Why over 70 lines: one state machine; its parts share the state of the partition. */
+export function createCombineProcessor<V>(definition: CombineFunction<V>, at: CombinePlace): PartitionProcessor {
+  const marks = new Map<number, number>()
+  const open = new Map<number, Open<V>>()
+  let position = 0n
+  let partitionCount = 0
+  let closedThroughMs: number | null = null
+  /** Metadata lost: windows through here were closed before and may miss partials below the committed offset. */
+  let suspectThroughMs: number | null = null
+
+  const isClosed = (endMs: number): boolean => closedThroughMs !== null && endMs <= closedThroughMs
+
+  const mark = (marker: MarkerFacts): void => {
+    if (marker.partitionCount > partitionCount) partitionCount = marker.partitionCount
+    if (marker.closedThroughMs >= 0 && marker.closedThroughMs > (marks.get(marker.sourcePartition) ?? -1)) marks.set(marker.sourcePartition, marker.closedThroughMs)
+  }
+
+  /** The lowest mark of all source partitions; null while one has marked nothing. */
+  const markedThrough = (): number | null => {
+    if (partitionCount === 0) return null
+    let lowest = Infinity
+    for (let source = 0; source < partitionCount; source++) {
+      const marked = marks.get(source)
+      if (marked === undefined) return null
+      if (marked < lowest) lowest = marked
+    }
+    return lowest
+  }
+
+  /** Returns how many windows were closed. */
+  const close = (results: Outgoing[]): number => {
+    const through = markedThrough()
+    if (through === null || isClosed(through)) return 0
+    const ending = [...open.keys()].filter((endMs) => endMs <= through).sort((a, b) => a - b)
+    for (const endMs of ending) {
+      const { startMs, groups } = open.get(endMs) as Open<V>
+      open.delete(endMs)
+      const isSuspect = suspectThroughMs !== null && endMs <= suspectThroughMs
+      for (const group of [...groups.keys()].sort(byText)) {
+        const slots = [...(groups.get(group) as Map<number, CombinedSlot<V>>).values()].sort((a, b) => a.sourcePartition - b.sourcePartition)
+        const { topic, key, value, headers, partition } = definition.result(group, { startMs, endMs }, isSuspect ? slots.map((s) => ({ ...s, partial: true })) : slots, at.context)
+        results.push({
+          topic,
+          key: typeof key === 'string' ? Buffer.from(key) : key,
+          value,
+          ...(headers === undefined ? {} : { headers }),
+          ...(partition === undefined ? {} : { partition }),
+        })
+      }
+    }
+    closedThroughMs = through
+    return ending.length
+  }
+
+  /** True = taken, 'duplicate' or 'late' otherwise. */
+  const take = (p: Extract<PartialRecord<V>, { kind: 'partial' }>, offset: bigint): 'taken' | 'duplicate' | 'late' => {
+    if (isClosed(p.windowEndMs)) return p.windowEndMs <= (marks.get(p.sourcePartition) ?? -1) ? 'duplicate' : 'late'
+    let window = open.get(p.windowEndMs)
+    if (window === undefined) {
+      window = { startMs: p.windowStartMs, endMs: p.windowEndMs, firstOffset: offset, groups: new Map() }
+      open.set(p.windowEndMs, window)
+    }
+    let slots = window.groups.get(p.group)
+    if (slots === undefined) window.groups.set(p.group, (slots = new Map()))
+    const slot: CombinedSlot<V> = { sourcePartition: p.sourcePartition, firstOffset: p.firstOffset, lastOffset: p.lastOffset, partial: p.partial, value: p.value }
+    const old = slots.get(p.sourcePartition)
+    if (old !== undefined && !covers(slot, old)) return 'duplicate'
+    slots.set(p.sourcePartition, slot)
+    return 'taken'
+  }
+
+  /** W7 after lost metadata: marks as of the committed offset, and what had been closed by the end of the log. */
+  const rebuild = (rows: readonly LogRecord[], nextOffset: bigint): void => {
+    const read = (row: LogRecord): void => {
+      if (row.partition !== at.partition || isTick(row)) return
+      try {
+        const record = definition.decode(row, at.context)
+        if (record.kind === 'marker') mark(record)
+      } catch {
+        // An undecodable row is dead-lettered where it is processed; it marks nothing.
+      }
+    }
+    for (const row of rows) if (row.offset < nextOffset) read(row)
+    closedThroughMs = markedThrough()
+    const before = new Map(marks)
+    const countBefore = partitionCount
+    for (const row of rows) if (row.offset >= nextOffset) read(row)
+    suspectThroughMs = markedThrough()
+    marks.clear()
+    for (const [source, marked] of before) marks.set(source, marked)
+    partitionCount = countBefore
+  }
+
+  return {
+    needs: [{ topic: at.topic, partitions: 'own' }],
+
+    begin: (committed: Committed | null, rows) => {
+      const metadata = committed === null ? null : decodeCombineMetadata(committed.metadata, definition.windowMs)
+      if (metadata !== null) {
+        closedThroughMs = metadata.closedThroughMs
+        partitionCount = metadata.partitionCount
+        for (const [source, marked] of metadata.marks) marks.set(source, marked)
+      } else if (committed !== null) rebuild(rows.get(at.topic) ?? [], committed.nextOffset)
+      position = committed?.nextOffset ?? 0n
+      return { nextOffset: committed?.nextOffset ?? 'start', effects: { batches: [], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 } }
+    },
+
+    process: (records, readTo): Effects => {
+      const results: Outgoing[] = []
+      const late: LogRecord[] = []
+      const deadLetters: Parked[] = []
+      let handled = 0
+      let skipped = 0
+      let windowsClosed = 0
+      for (const record of records) {
+        if (record.offset < position) continue
+        position = record.offset + 1n
+        if (isTick(record)) continue
+        let decoded: PartialRecord<V>
+        try {
+          decoded = definition.decode(record, at.context)
+        } catch (error) {
+          deadLetters.push({ record, error: asSluiceError(error, 'SLU_RECORD_UNDECODABLE'), stage: 'decode' })
+          continue
+        }
+        if (decoded.kind === 'marker') {
+          mark(decoded)
+          windowsClosed += close(results)
+          handled++
+          continue
+        }
+        const outcome = take(decoded, record.offset)
+        if (outcome === 'late') late.push(record)
+        else if (outcome === 'duplicate') skipped++
+        else handled++
+      }
+      if (readTo > position) position = readTo
+      return { batches: results.length > 0 ? [{ fenced: false, records: results }] : [], late, deadLetters, handled, skipped, windowsClosed }
+    },
+
+    checkpoint: (): Checkpoint => {
+      let nextOffset = position
+      for (const window of open.values()) if (window.firstOffset < nextOffset) nextOffset = window.firstOffset
+      return { nextOffset, metadata: encodeCombineMetadata({ closedThroughMs, partitionCount, marks }, definition.windowMs) }
+    },
+
+    watermarkMs: () => closedThroughMs,
+    openWindows: () => open.size,
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * Stage 1 of windows: tumbling event-time windows of one input partition (runtime.md §4). Pure and synchronous.
+ *
+ * Owns: the open windows, the watermark, the predecessors of counters, and what may be committed. Everything is a function of the partition's
+ * record prefix: a successor, a zombie and a replay compute the same bytes. Stages of a record: tick? → decode → dated in the future? (W1) →
+ * window closed? skipped or late (W2) → folded once (W10) with its predecessor → watermark → close (W3): partials, then markers (W7).
+ * Invariants: W1, W2, W3, W4, W5 (checkpoint = lowest offset a replay needs), W6 (lost metadata), W7 (stage 1's part), W8 (ticks), W10.
+ * Predecessor rule: the newest by event time. An older record gets none and does not replace it. Whenever a predecessor had a say, even by being
+ * newer, its offset counts for the open window (W5), so that a replay from the checkpoint decides the same way.
+ * One file over 300 lines because it is one state machine.
+ */
+import type { Codecs } from '../schemas/codec.ts'
+import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import type { Committed, LogRecord } from '../schemas/log.ts'
+import { decodeWindowMetadata, encodeWindowMetadata, type WindowMetadata } from './commit-metadata.ts'
+import type { MarkerFacts, WindowFunction, WindowParameters } from './define-function.ts'
+import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
+import { isTick, tickRecord, tickTimeMs } from './tick.ts'
+
+export interface WindowPlace {
+  /** Logical input topic. */
+  readonly topic: string
+  readonly partition: number
+  /** Partitions of the input topic: what stage 2 waits for. */
+  readonly partitionCount: number
+  readonly partialsPartitionCount: number
+  readonly context: { readonly codecs: Codecs; readonly site: string }
+  readonly hash: (text: string) => string
+}
+
+interface Group<G> {
+  state: G
+}
+
+interface Open<G> {
+  readonly startMs: number
+  readonly endMs: number
+  readonly firstOffset: bigint
+  lastOffset: bigint
+  /** Lowest offset a replay needs to fold this window the same way (W5). */
+  neededOffset: bigint
+  readonly groups: Map<string, Group<G>>
+  /** W10 */
+  readonly identities: Set<string>
+}
+
+interface Predecessor<P> {
+  readonly offset: bigint
+  readonly eventMs: number
+  readonly value: P
+}
+
+/** Identity of the parameters (W3): canonical text of what changes what is emitted; `idleMs` only changes when ticks are written. */
+export function parametersHash(functionName: string, p: WindowParameters, hash: (text: string) => string): string {
+  return hash(`${functionName}|${p.windowMs}|${p.graceMs}|${p.outOfOrdernessMs}|${p.skewMs}|${p.maxGapMs}`).slice(0, 16)
+}
+
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/** Why over 70 lines: one state machine; its parts share the state of the partition. */
+export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, P>, at: WindowPlace): PartitionProcessor {
+  const { windowMs, graceMs, outOfOrdernessMs, skewMs, maxGapMs, idleMs } = definition.parameters
+  const hash = parametersHash(definition.name, definition.parameters, at.hash)
+  const open = new Map<number, Open<G>>()
+  const predecessors = new Map<string, Predecessor<P>>()
+  let position = 0n
+  let readThrough = 0n
+  let closedThroughMs: number | null = null
+  let maxEventMs: number | null = null
+  /** W6: windows that start at or before this may miss records; 'first' = to be set by the first record. */
+  let suspectMs: number | 'first' | null = null
+  let lastAppendMs: number | null = null
+  let startedMs: number | null = null
+
+  const isClosed = (endMs: number): boolean => closedThroughMs !== null && endMs <= closedThroughMs
+  const endOf = (eventMs: number): number => Math.floor(eventMs / windowMs) * windowMs + windowMs
+  const closableThrough = (watermarkMs: number): number => Math.floor((watermarkMs - graceMs) / windowMs) * windowMs
+
+  const markers = (): Outgoing[] => {
+    const marker: MarkerFacts = {
+      functionName: definition.name,
+      sourcePartition: at.partition,
+      partitionCount: at.partitionCount,
+      closedThroughMs: closedThroughMs ?? -1,
+      readThrough: position,
+      parametersHash: hash,
+    }
+    const value = definition.encodeMarker(marker, at.context)
+    return Array.from({ length: at.partialsPartitionCount }, (_, partition) => ({ topic: definition.partialsTopic, partition, key: null, value }))
+  }
+
+  const emit = (window: Open<G>, partials: Outgoing[]): void => {
+    const partial = typeof suspectMs === 'number' && window.startMs <= suspectMs
+    for (const key of [...window.groups.keys()].sort(byText)) {
+      const { state } = window.groups.get(key) as Group<G>
+      const { startMs, endMs, firstOffset, lastOffset } = window
+      const encoded = definition.encodePartial(
+        { functionName: definition.name, sourcePartition: at.partition, key, startMs, endMs, firstOffset, lastOffset, partial, parametersHash: hash, state },
+        at.context,
+      )
+      partials.push({ topic: definition.partialsTopic, key: Buffer.from(encoded.key), value: encoded.value })
+    }
+  }
+
+  /** W3. Returns how many windows were closed; -1 = the watermark closes nothing new. */
+  const close = (partials: Outgoing[]): number => {
+    if (maxEventMs === null) return -1
+    const through = closableThrough(maxEventMs - outOfOrdernessMs)
+    if (closedThroughMs !== null ? through <= closedThroughMs : through < 0) return -1
+    const ending = [...open.keys()].filter((endMs) => endMs <= through).sort((a, b) => a - b)
+    for (const endMs of ending) {
+      emit(open.get(endMs) as Open<G>, partials)
+      open.delete(endMs)
+    }
+    closedThroughMs = through
+    for (const [key, p] of predecessors) if (p.eventMs < through - maxGapMs) predecessors.delete(key)
+    return ending.length
+  }
+
+  const predecessorOf = (value: T, eventMs: number, window: Open<G> | null): P | undefined => {
+    if (definition.predecessor === undefined) return undefined
+    const before = predecessors.get(definition.predecessor.keyOf(value))
+    if (before === undefined || before.eventMs < eventMs - maxGapMs) return undefined
+    if (window !== null && before.offset < window.neededOffset) window.neededOffset = before.offset
+    return before.eventMs < eventMs ? before.value : undefined
+  }
+
+  const remember = (value: T, eventMs: number, offset: bigint): void => {
+    if (definition.predecessor === undefined) return
+    const key = definition.predecessor.keyOf(value)
+    const before = predecessors.get(key)
+    if (before === undefined || eventMs >= before.eventMs) predecessors.set(key, { offset, eventMs, value: definition.predecessor.of(value) })
+  }
+
+  const fold = (value: T, eventMs: number, offset: bigint): boolean => {
+    const endMs = endOf(eventMs)
+    let window = open.get(endMs)
+    if (window === undefined) {
+      window = { startMs: endMs - windowMs, endMs, firstOffset: offset, lastOffset: offset, neededOffset: offset, groups: new Map(), identities: new Set() }
+      open.set(endMs, window)
+    }
+    window.lastOffset = offset
+    const identity = definition.identity(value)
+    if (window.identities.has(identity)) return false
+    window.identities.add(identity)
+    const { groups, startMs } = window
+    const group = (key: string, create: () => G): G => {
+      let g = groups.get(key)
+      if (g === undefined) groups.set(key, (g = { state: create() }))
+      return g.state
+    }
+    definition.add({ startMs, endMs, group }, value, predecessorOf(value, eventMs, window))
+    return true
+  }
+
+  const decode = (record: LogRecord): { readonly value: T; readonly eventMs: number } | SluiceError => {
+    try {
+      const value = definition.decode(record, at.context)
+      const eventMs = definition.eventTimeMs(value)
+      if (!Number.isSafeInteger(eventMs) || eventMs < 0) return new SluiceError('SLU_RECORD_UNDECODABLE', `event time ${eventMs}`)
+      return { value, eventMs }
+    } catch (error) {
+      return asSluiceError(error, 'SLU_RECORD_UNDECODABLE')
+    }
+  }
+
+  const restore = (m: WindowMetadata, nextOffset: bigint): void => {
+    if (m.hash !== hash) throw new SluiceError('SLU_WINDOW_PARAMETERS', `${definition.name} ${at.topic}/${at.partition}`)
+    closedThroughMs = m.closedThroughMs
+    maxEventMs = m.maxEventMs
+    readThrough = m.readThrough
+    // Moved forward by hand past what had been read: the windows there miss what was skipped.
+    if (nextOffset > readThrough) suspectMs = 'first'
+  }
+
+  /** W6: the partition's own last marker says what was closed and how far had been read. */
+  const restoreFromMarkers = (rows: readonly LogRecord[], nextOffset: bigint | null): void => {
+    let isFound = false
+    for (const row of rows) {
+      const marker = definition.decodeMarker(row, at.context)
+      if (marker === null || marker.functionName !== definition.name || marker.sourcePartition !== at.partition) continue
+      if (marker.parametersHash !== hash) throw new SluiceError('SLU_WINDOW_PARAMETERS', `${definition.name} ${at.topic}/${at.partition}`)
+      isFound = true
+      if (marker.closedThroughMs >= 0 && (closedThroughMs === null || marker.closedThroughMs > closedThroughMs)) closedThroughMs = marker.closedThroughMs
+      if (marker.readThrough > readThrough) readThrough = marker.readThrough
+    }
+    if (!isFound || (nextOffset !== null && nextOffset > readThrough)) suspectMs = 'first'
+  }
+
+  return {
+    needs: [{ topic: definition.partialsTopic, partitions: 'all' }],
+
+    begin: (committed: Committed | null, rows) => {
+      const metadata = committed === null ? null : decodeWindowMetadata(committed.metadata)
+      if (committed !== null && metadata !== null) restore(metadata, committed.nextOffset)
+      else restoreFromMarkers(rows.get(definition.partialsTopic) ?? [], committed?.nextOffset ?? null)
+      position = committed?.nextOffset ?? 0n
+      // A marker never says less than was restored: what it calls read must cover what was dealt with.
+      const first = markers()
+      return {
+        nextOffset: committed?.nextOffset ?? 'start',
+        effects: { batches: [{ fenced: false, records: first }], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 },
+      }
+    },
+
+    process: (records, readTo): Effects => {
+      const partials: Outgoing[] = []
+      const late: LogRecord[] = []
+      const deadLetters: Parked[] = []
+      let handled = 0
+      let skipped = 0
+      let windowsClosed = 0
+      let hasClosed = false
+      const advance = (eventMs: number): void => {
+        if (maxEventMs === null || eventMs > maxEventMs) maxEventMs = eventMs
+        const closed = close(partials)
+        if (closed < 0) return
+        hasClosed = true
+        windowsClosed += closed
+      }
+      for (const record of records) {
+        if (record.offset < position) continue
+        position = record.offset + 1n
+        if (record.appendMs !== null) lastAppendMs = record.appendMs
+        if (isTick(record)) {
+          const timeMs = tickTimeMs(record)
+          // A tick is held to the same rule as a record: a bad clock must not close every window (W1).
+          if (timeMs !== null && record.appendMs !== null && timeMs <= record.appendMs + skewMs) advance(timeMs)
+          continue
+        }
+        const decoded = decode(record)
+        if (decoded instanceof SluiceError) {
+          deadLetters.push({ record, error: decoded, stage: 'decode' })
+          continue
+        }
+        const { value, eventMs } = decoded
+        if (record.appendMs === null) {
+          deadLetters.push({ record, error: new SluiceError('SLU_LOG_TOPIC_MISCONFIGURED', `${record.topic} has no append time (W1)`), stage: 'window' })
+          continue
+        }
+        if (eventMs > record.appendMs + skewMs) {
+          deadLetters.push({ record, error: new SluiceError('SLU_RECORD_FUTURE', `${eventMs - record.appendMs} ms ahead`), stage: 'window' })
+          continue
+        }
+        // A first read that does not begin at the log's beginning has lost what stood before (W6).
+        if (suspectMs === 'first') suspectMs = record.offset === 0n ? null : eventMs + outOfOrdernessMs
+        if (isClosed(endOf(eventMs))) {
+          if (record.offset < readThrough) skipped++
+          else late.push(record)
+        } else if (fold(value, eventMs, record.offset)) handled++
+        else skipped++
+        remember(value, eventMs, record.offset)
+        advance(eventMs)
+      }
+      if (readTo > position) position = readTo
+      const batches = [...(partials.length > 0 ? [{ fenced: false, records: partials }] : []), ...(hasClosed ? [{ fenced: false, records: markers() }] : [])]
+      return { batches, late, deadLetters, handled, skipped, windowsClosed }
+    },
+
+    checkpoint: (): Checkpoint => {
+      let nextOffset = position
+      for (const window of open.values()) if (window.neededOffset < nextOffset) nextOffset = window.neededOffset
+      const usableFromMs = closedThroughMs === null ? -Infinity : closedThroughMs - maxGapMs
+      for (const p of predecessors.values()) if (p.eventMs >= usableFromMs && p.offset < nextOffset) nextOffset = p.offset
+      const metadata = encodeWindowMetadata({ hash, closedThroughMs, maxEventMs, readThrough: position > readThrough ? position : readThrough })
+      return { nextOffset, metadata }
+    },
+
+    onTimer: (nowMs, atEnd): Effects => {
+      startedMs ??= nowMs
+      const none: Effects = { batches: [], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 }
+      const timeMs = nowMs - idleMs
+      if (!atEnd || timeMs < Math.max(lastAppendMs ?? 0, startedMs)) return none
+      const through = closableThrough(timeMs - outOfOrdernessMs)
+      if (closedThroughMs !== null ? through <= closedThroughMs : through < 0) return none
+      // Until the tick itself has been read no second one is written.
+      lastAppendMs = nowMs
+      return { ...none, batches: [{ fenced: false, records: [tickRecord(at.topic, at.partition, timeMs)] }] }
+    },
+
+    watermarkMs: () => (maxEventMs === null ? null : maxEventMs - outOfOrdernessMs),
+    openWindows: () => open.size,
+  }
+}
