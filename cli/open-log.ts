@@ -2,8 +2,6 @@
 import { readFileSync } from 'node:fs'
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogDriver } from '../schemas/log.ts'
-import { createEmbeddedDriver } from '../infra/log/embedded/driver.ts'
-import { createKafkaDriver } from '../infra/log/kafka/driver.ts'
 import type { LoadedSite } from './load-site.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -17,11 +15,16 @@ export function secret(environment: Environment, name: string): string {
 
 export async function openLog(loaded: LoadedSite, environment: Environment): Promise<LogDriver> {
   const { log } = loaded.site
-  if (log.driver === 'embedded') return createEmbeddedDriver({ dir: loaded.pathOf(log.embedded.dir) })
+  // Only the driver in use is loaded.
+  if (log.driver === 'embedded') {
+    const { createEmbeddedDriver } = await import('../infra/log/embedded/driver.ts')
+    return createEmbeddedDriver({ dir: loaded.pathOf(log.embedded.dir) })
+  }
   const kafka = log.kafka
   if (kafka === undefined) throw new SluiceError('SLU_CONFIG_INVALID', 'log.kafka is missing')
   const read = (named: string | undefined): string | undefined => (named === undefined ? undefined : readFileSync(loaded.pathOf(named), 'utf8'))
   const [ca, cert, key] = [read(kafka.tls?.caFile), read(kafka.tls?.certFile), read(kafka.tls?.keyFile)]
+  const { createKafkaDriver } = await import('../infra/log/kafka/driver.ts')
   return createKafkaDriver({
     brokers: kafka.brokers,
     clientId: `sluice-${loaded.site.site}`,
