@@ -1,8 +1,8 @@
 /**
  * From what a handler returned to what is sent.
  *
- * Owns: the check of emits against the declared outputs (an emit elsewhere is a defect of the handler: SLU_HANDLER_FAILED), tick records
- * and the size limit before decoding (D6), key text to bytes, trace headers. Pure.
+ * Owns: the check of emits against the declared outputs (an emit elsewhere is a defect of the handler: SLU_HANDLER_FAILED), the size limit
+ * before decoding (D6), key text to bytes, trace headers. Pure.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
@@ -12,11 +12,6 @@ import type { Outgoing, Parked } from './processor.ts'
 const RECORD_BYTES_MAX = 8 * 1024 * 1024
 
 const TRACE_HEADERS = new Set(['traceparent', 'tracestate'])
-
-/** A record that only moves the watermark of windows (W8); every other kind skips it. */
-export function isTick(record: LogRecord): boolean {
-  return record.headers.some(([name]) => name === 'sluice.tick')
-}
 
 /** Throws SLU_RECORD_TOO_LARGE. Checked before decoding (D6). */
 export function assertRecordSize(record: LogRecord, definition: Pick<AnyFunction, 'recordBytesMax'>): void {

@@ -10,7 +10,8 @@
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
-import { assertRecordSize, isTick, sortEmits } from './emits.ts'
+import { assertRecordSize, sortEmits } from './emits.ts'
+import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
 import type { Emit, FoldFunction, FunctionContext } from './define-function.ts'
 import { NO_EFFECTS, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'

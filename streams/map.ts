@@ -5,7 +5,8 @@
  * as a dead letter and the next record goes on (D6). A `hold` or `fatal` error is thrown to the loop: nothing of the call was sent, so the
  * same call is made again (C1).
  */
-import { assertRecordSize, isTick, sortEmits } from './emits.ts'
+import { assertRecordSize, sortEmits } from './emits.ts'
+import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
 import type { FunctionContext, MapFunction } from './define-function.ts'
 import { NO_EFFECTS, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'

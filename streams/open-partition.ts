@@ -9,6 +9,7 @@
 import { SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '../schemas/log.ts'
 import type { AnyFunction, FunctionContext } from './define-function.ts'
+import { createCombineProcessor } from './combine.ts'
 import { createFencedWriter } from './fenced-writer.ts'
 import { createFoldProcessor } from './fold.ts'
 import { createMapProcessor } from './map.ts'
@@ -19,6 +20,7 @@ import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import type { PartitionProcessor } from './processor.ts'
 import { createTaskPartition } from './task.ts'
+import { createWindowProcessor } from './window.ts'
 
 /** What the partitions of one member share. */
 export interface MemberParts {
@@ -30,6 +32,8 @@ export interface MemberParts {
   readonly topicPrefix: string
   readonly partitionsOf: ReadonlyMap<string, number>
   readonly places: Places
+  /** Text to hex digest. */
+  readonly hash: (text: string) => string
   readonly ready: Promise<void>
 }
 
@@ -61,6 +65,17 @@ function createProcessor(options: OpenPartitionOptions): PartitionProcessor {
   const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { 'sluice.function': definition.name })
   if (definition.kind === 'map') return createMapProcessor(definition, context)
   if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report)
+  const { topic, partition } = options
+  if (definition.kind === 'combine') return createCombineProcessor(definition, { topic, partition, context })
+  if (definition.kind === 'window')
+    return createWindowProcessor(definition, {
+      topic,
+      partition,
+      partitionCount: options.parts.partitionsOf.get(options.parts.topicPrefix + topic) ?? 1,
+      partialsPartitionCount: options.parts.partitionsOf.get(options.parts.topicPrefix + definition.partialsTopic) ?? 1,
+      context,
+      hash: options.parts.hash,
+    })
   throw new SluiceError('SLU_HANDLER_INVALID', `${definition.name}: kind ${definition.kind}`)
 }
 
@@ -109,8 +124,8 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   if (fenced !== null) await sink.persist(() => fenced.open())
   const processor = createProcessor(options)
   const rows = new Map<string, LogRecord[]>()
-  // W6: a window needs its last marker only where commit metadata is lost.
-  const isRestored = definition.kind === 'window' && committed !== null && committed.metadata !== ''
+  // W6, W7: windows read markers back only where commit metadata is lost.
+  const isRestored = (definition.kind === 'window' || definition.kind === 'combine') && committed !== null && committed.metadata !== ''
   for (const need of isRestored ? [] : processor.needs) rows.set(need.topic, await sink.persist(() => readRows(parts, need.topic, need.partitions === 'all' ? 'all' : [partition])))
   const first = processor.begin(committed, rows)
   const nextOffset = first.nextOffset === 'start' ? logStart : first.nextOffset

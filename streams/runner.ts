@@ -303,8 +303,9 @@ export function createRunner(options: RunnerOptions): Runner {
       turn++
       for (let i = 0; i < all.length; i++) all[(turn + i) % all.length]?.running?.pump()
     })
+    const hash = (text: string): string => options.hashing.sha256(Buffer.from(text, 'utf8')).toString('hex')
     const partitionsOf = new Map(infos.map((info) => [info.name, info.partitions]))
-    parts = { definition, context, driver, producer, reader, topicPrefix, partitionsOf, places, ready }
+    parts = { definition, context, driver, producer, reader, topicPrefix, partitionsOf, places, hash, ready }
     consumer = driver.consumer({ group, topics: inputs, bytesInFlightMax: bytesMax, ...(options.limits?.sessionMs === undefined ? {} : { sessionMs }) })
     committer = createCommitter(consumer, telemetry)
     lastCommitMs = lastMetricsMs = lastIdleProofMs = clock.nowMs()

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { carrierOf, isTick, sortEmits, assertRecordSize, withCarrier } from '../../streams/emits.ts'
+import { carrierOf, sortEmits, assertRecordSize, withCarrier } from '../../streams/emits.ts'
 import { defineFunction } from '../../streams/define-function.ts'
 import { record } from '../helpers/records.ts'
 
@@ -39,9 +39,4 @@ test('emits: trace headers are read and written as W3C has them; a handler’s o
   t.deepEqual(carrier, { traceparent: '00-a' })
   t.deepEqual(withCarrier(undefined, carrier), [['traceparent', Buffer.from('00-a')]])
   t.is(withCarrier([['traceparent', Buffer.from('mine')]], carrier).length, 1)
-})
-
-test('emits: a tick is known by its header alone (W8)', (t) => {
-  t.true(isTick(record(1, { headers: [['sluice.tick', Buffer.alloc(0)]] })))
-  t.false(isTick(record(1, { value: 'sluice.tick' })))
 })

@@ -59,6 +59,7 @@ function world(definition: AnyFunction) {
       topicPrefix: 'p.',
       partitionsOf: new Map(),
       places: createPlaces(1, () => undefined),
+      hash: (text) => text,
       ready: Promise.resolve(),
     },
     environment: w.environment,

@@ -1,7 +1,16 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
 import type { Telemetry } from '../../schemas/ports.ts'
-import { defineFunction, type FoldFunction, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
+import {
+  defineFunction,
+  type CombineFunction,
+  type FoldFunction,
+  type MapFunction,
+  type MarkerFacts,
+  type PartialRecord,
+  type TaskFunction,
+  type WindowFunction,
+} from '../../streams/define-function.ts'
 import { headerOf, runnerWorld, silent, text } from '../helpers/runner-world.ts'
 
 const upper = defineFunction<MapFunction<string>>({
@@ -330,4 +339,87 @@ test('runner: a zombie fold, awake after its partition moved on, overwrites noth
   w.log.append(keyed(5))
   await w.until('after', () => zombie.drained() && owner.drained())
   t.deepEqual(finalCounts(w), { k0: '15', k1: '15', k2: '15', k3: '15', k4: '15' })
+})
+
+interface Sum {
+  total: number
+}
+
+const plain = (value: unknown): Buffer => Buffer.from(JSON.stringify(value, (_key, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v)))
+const read = (bytes: Buffer | null): unknown =>
+  JSON.parse(bytes?.toString() ?? 'null', (_key, v: unknown) => (typeof v === 'string' && /^\d+n$/.test(v) ? BigInt(v.slice(0, -1)) : v))
+
+const sums = defineFunction<WindowFunction<{ atMs: number; id: string }, Sum>>({
+  kind: 'window',
+  name: 'sums',
+  inputs: ['in'],
+  outputs: ['partials'],
+  partialsTopic: 'partials',
+  parameters: { windowMs: 1000, graceMs: 0, outOfOrdernessMs: 100, skewMs: 60_000, maxGapMs: 1000, idleMs: 2000 },
+  decode: (r) => read(r.value) as { atMs: number; id: string },
+  eventTimeMs: (v) => v.atMs,
+  identity: (v) => v.id,
+  add: (window) => void window.group('all', () => ({ total: 0 })).total++,
+  encodePartial: (g) => ({ key: g.key, value: plain({ ...g, kind: 'partial', windowStartMs: g.startMs, windowEndMs: g.endMs, group: g.key, value: g.state }) }),
+  encodeMarker: (m) => plain({ kind: 'marker', ...m }),
+  decodeMarker: (r) => {
+    const found = read(r.value) as PartialRecord<Sum>
+    return found.kind === 'marker' ? (found as MarkerFacts) : null
+  },
+})
+const totals = defineFunction<CombineFunction<Sum>>({
+  kind: 'combine',
+  name: 'totals',
+  inputs: ['partials'],
+  outputs: ['windows'],
+  windowMs: 1000,
+  decode: (r) => read(r.value) as PartialRecord<Sum>,
+  result: (group, window, slots) => ({
+    to: 'topic',
+    topic: 'windows',
+    key: group,
+    value: plain({ startMs: window.startMs, total: slots.reduce((sum, s) => sum + s.value.total, 0) }),
+  }),
+})
+const windowTopics = { in: 2, 'in.late': 2, 'in.dlq': 2, partials: 2, 'partials.late': 2, 'partials.dlq': 2, windows: 2 }
+
+test('runner: windows of two stages on the log, a partition that stands empty and a member killed in between, lose and double nothing (W5, W7, W8)', async (t) => {
+  const w = runnerWorld(windowTopics)
+  const startMs = Math.ceil(w.clock.nowMs() / 1000) * 1000
+  const put = (id: number, atMs: number): void => void w.log.append({ topic: 'in', partition: 0, key: null, value: plain({ id: String(id), atMs }) })
+  const [first, combine] = [w.runner(sums, 'first'), w.runner(totals, 'combine')]
+  await first.start()
+  await combine.start()
+  await w.clock.advance(1000)
+  for (let i = 0; i < 20; i++) put(i, startMs + i * 100)
+  await w.clock.advance(700)
+  w.log.crash('first')
+  const second = w.runner(sums, 'second')
+  await second.start()
+  for (let i = 20; i < 40; i++) put(i, startMs + i * 100)
+  const seen = (): string[] => w.log.dump('windows').map(text)
+  await w.until('all windows', () => seen().length >= 4, 30_000)
+  await w.until('drained', () => second.drained() && combine.drained(), 30_000)
+  t.deepEqual(
+    seen().sort(),
+    [0, 1, 2, 3].map((k) => JSON.stringify({ startMs: startMs + k * 1000, total: 10 })),
+  )
+  t.is(combine.stats().windowsClosed, 4)
+  t.deepEqual([...w.log.dump('in.late'), ...w.log.dump('in.dlq'), ...w.log.dump('partials.late'), ...w.log.dump('partials.dlq')], [])
+  t.deepEqual(w.fatal, [])
+})
+
+test('runner: other window parameters under the same group are refused, never mixed (W3)', async (t) => {
+  const w = runnerWorld(windowTopics)
+  const first = w.runner(sums, 'first')
+  await first.start()
+  w.log.append({ topic: 'in', partition: 0, key: null, value: plain({ id: 'a', atMs: w.clock.nowMs() }) })
+  await w.until('committed', () => w.log.committed('sluice.sums', { topic: 'in', partition: 0 }) !== null)
+  const stopping = first.stop(100)
+  await w.clock.advance(1000)
+  await stopping
+  const other = w.runner(defineFunction({ ...sums, parameters: { ...sums.parameters, graceMs: 5 } }), 'other')
+  await other.start()
+  await w.until('fatal', () => w.fatal.length > 0)
+  t.is(w.fatal[0]?.code, 'SLU_WINDOW_PARAMETERS')
 })
