@@ -3,7 +3,7 @@
  *
  * Owns: what is shown and how often (4 times a second at most, a line every 5 s without a terminal). Reads `SiteStatus`, changes nothing.
  */
-import { styleText } from 'node:util'
+import { stripVTControlCharacters, styleText } from 'node:util'
 import { createLogUpdate } from 'log-update'
 import { formatBytes, formatDuration } from '../schemas/units.ts'
 import type { SiteStatus } from './site-process.ts'
@@ -43,18 +43,10 @@ export function renderScreen(s: SiteStatus, columns: number): string {
   return lines.map((line) => clip(line, columns)).join('\n')
 }
 
-/** Cuts a line to the width without counting colour codes. */
+/** Cuts a line to the width; a line that is too long loses its colours. */
 function clip(line: string, columns: number): string {
-  let shown = 0
-  let out = ''
-  for (const part of line.split(/(\u001b\[[0-9;]*m)/)) {
-    if (part.startsWith('\u001b[')) out += part
-    else {
-      out += part.slice(0, Math.max(0, columns - shown))
-      shown += part.length
-    }
-  }
-  return out
+  const plain = stripVTControlCharacters(line)
+  return plain.length <= columns ? line : plain.slice(0, columns)
 }
 
 /** One plain line for logs. */

@@ -12,9 +12,8 @@ import { systemClock, systemRandom } from '../infra/clock.ts'
 import { startHealthServer, type HealthServer } from '../infra/observability/health-server.ts'
 import { startTelemetry, tracedCall, type RunningTelemetry } from '../infra/observability/telemetry.ts'
 import { createHealthTable, type HealthTable } from '../functions/route-inference/health-table.ts'
-import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import { asSluiceError, type SluiceError } from '../schemas/errors.ts'
 import type { LogDriver, LogTail } from '../schemas/log.ts'
-import type { Pseudonyms } from '../schemas/pseudonym.ts'
 import { createPseudonyms } from '../schemas/pseudonym.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
 import { createRunner, type Runner } from '../streams/runner.ts'
@@ -85,7 +84,6 @@ export class SiteProcess {
   #runners: { readonly name: string; readonly runner: Runner }[] = []
   #simulation: SimulatedSite | null = null
   #server: HealthServer | null = null
-  #pseudonyms: Pseudonyms | null = null
   #isReady = false
   #fail: (error: SluiceError) => void = () => {}
   /** Rejects when the process cannot go on; never resolves. */
@@ -118,7 +116,6 @@ export class SiteProcess {
     const { site } = loaded
     const codecs = shippedCodecs()
     const pseudonyms = createPseudonyms(nodeHashing, pseudonymKey(loaded, environment))
-    this.#pseudonyms = pseudonyms
     const telemetry = await startTelemetry({
       service: 'sluice',
       site: site.site,

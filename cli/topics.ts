@@ -38,8 +38,8 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
     const have = by.get(spec.name)
     if (have === undefined) problems.push({ topic: spec.name, message: 'does not exist' })
     else {
-      if (spec.timestampType === 'LogAppendTime' && have.timestampType !== 'LogAppendTime')
-        problems.push({ topic: spec.name, message: 'message.timestamp.type must be LogAppendTime (W1)' })
+      // Only a windowed input rests on append time; elsewhere it is a preference an operator may overrule.
+      if (windowed.has(spec.name) && have.timestampType !== 'LogAppendTime') problems.push({ topic: spec.name, message: 'message.timestamp.type must be LogAppendTime (W1)' })
       if (spec.cleanup === 'compact' && !have.cleanup.includes('compact')) problems.push({ topic: spec.name, message: 'cleanup.policy must be compact' })
       if (spec.cleanup === 'delete' && have.cleanup.includes('compact')) problems.push({ topic: spec.name, message: 'cleanup.policy must not be compact: records would be lost' })
     }
