@@ -1,0 +1,193 @@
+/**
+ * Real Apache Kafka (KRaft) on loopback, without Docker: one broker, or three that replicate.
+ *
+ * Owns: ports, server.properties, formatting, processes, readiness and the stop by the processes' own ids. Data lies under `.kafka/` of the
+ * project unless a folder is given. Settings are those of small machines and short tests: no rebalance delay, small dedupe buffer, and in a
+ * cluster a dead broker leaves the ISR after three seconds.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { createWriteStream } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Kafka, logLevel } from 'kafkajs'
+import { SluiceError } from '../../../schemas/errors.ts'
+import { kafkaJars } from './jars.ts'
+
+export { isKafkaAvailable } from './jars.ts'
+
+export interface ClusterOptions {
+  readonly brokers?: number
+  /** Port of the first broker; the others follow. Default: free ones. */
+  readonly port?: number
+  /** Data folder to keep; default: a new one that `stop` removes. */
+  readonly dir?: string
+  readonly onProgress?: (line: string) => void
+}
+
+export interface KafkaCluster {
+  readonly bootstrap: string[]
+  readonly pids: readonly number[]
+  readonly dir: string
+  /** SIGKILL of one broker. */
+  kill(index: number): Promise<void>
+  /** Starts a killed broker again on its port and data. */
+  restart(index: number): Promise<void>
+  stop(): Promise<void>
+}
+
+const ROOT = fileURLToPath(new URL('../../../.kafka/', import.meta.url))
+const READY_MS = 60_000
+const STOP_MS = 10_000
+const JVM = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer()
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      return server
+    }),
+  )
+  const ports = servers.map((s) => (s.address() as AddressInfo).port)
+  await Promise.all(servers.map((s) => new Promise((resolve) => s.close(resolve))))
+  return ports
+}
+
+async function refuseTaken(port: number): Promise<void> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => reject(new SluiceError('SLU_ENV_PORT', `127.0.0.1:${port}`, cause)))
+    server.listen(port, '127.0.0.1', resolve)
+  })
+  await new Promise((resolve) => server.close(resolve))
+}
+
+function properties(index: number, ports: readonly number[], controllers: readonly number[], dir: string): string {
+  const count = ports.length
+  const isCluster = count > 1
+  const lines: Record<string, string | number> = {
+    'process.roles': 'broker,controller',
+    'node.id': index + 1,
+    'controller.quorum.voters': controllers.map((port, i) => `${i + 1}@127.0.0.1:${port}`).join(','),
+    listeners: `PLAINTEXT://127.0.0.1:${ports[index]},CONTROLLER://127.0.0.1:${controllers[index]}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${ports[index]}`,
+    'controller.listener.names': 'CONTROLLER',
+    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'log.dirs': join(dir, `broker-${index + 1}`),
+    'auto.create.topics.enable': 'false',
+    'group.initial.rebalance.delay.ms': 0,
+    'group.min.session.timeout.ms': 1000,
+    'log.cleaner.dedupe.buffer.size': 4_194_304,
+    'message.max.bytes': 16_777_216,
+    'replica.fetch.max.bytes': 16_777_216,
+    'offsets.topic.num.partitions': 4,
+    'offsets.topic.replication.factor': isCluster ? 3 : 1,
+    'transaction.state.log.num.partitions': 4,
+    'transaction.state.log.replication.factor': isCluster ? 3 : 1,
+    'transaction.state.log.min.isr': isCluster ? 2 : 1,
+    'default.replication.factor': isCluster ? 3 : 1,
+    'min.insync.replicas': isCluster ? 2 : 1,
+    'broker.session.timeout.ms': isCluster ? 3000 : 9000,
+    'broker.heartbeat.interval.ms': isCluster ? 500 : 2000,
+  }
+  return Object.entries(lines)
+    .map(([key, value]) => `${key}=${value}\n`)
+    .join('')
+}
+
+const java = (lib: string, main: string, args: readonly string[], logFile: string): ChildProcess => {
+  const child = spawn('java', [...JVM, '-cp', `${lib}/*`, main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const log = createWriteStream(logFile, { flags: 'a' })
+  child.stdout.pipe(log)
+  child.stderr.pipe(log)
+  return child
+}
+
+const ended = (child: ChildProcess): Promise<number | null> =>
+  child.exitCode !== null || child.signalCode !== null ? Promise.resolve(child.exitCode) : new Promise((resolve) => child.once('exit', resolve))
+
+/** Resolves when every broker is known to the cluster and answers. */
+async function untilReady(bootstrap: readonly string[], children: readonly ChildProcess[], dir: string): Promise<void> {
+  const admin = new Kafka({ brokers: [...bootstrap], logLevel: logLevel.NOTHING, connectionTimeout: 500, retry: { retries: 0 } }).admin()
+  const until = Date.now() + READY_MS
+  try {
+    for (;;) {
+      if (children.some((c) => c.exitCode !== null)) throw new SluiceError('SLU_ENV_TOOL', `a broker ended while starting: see the logs in ${dir}`)
+      try {
+        await admin.connect()
+        if ((await admin.describeCluster()).brokers.length === bootstrap.length) return
+      } catch (error) {
+        if (Date.now() > until) throw new SluiceError('SLU_ENV_TOOL', `Kafka did not answer within ${READY_MS} ms: see the logs in ${dir}`, error)
+      }
+      await delay(150)
+    }
+  } finally {
+    await admin.disconnect().catch(() => {})
+  }
+}
+
+/** Starts a cluster and resolves once it answers. Throws SLU_ENV_TOOL, SLU_ENV_PORT. */
+export async function startKafka(options: ClusterOptions = {}): Promise<KafkaCluster> {
+  const say = options.onProgress ?? (() => {})
+  const count = options.brokers ?? 1
+  const lib = await kafkaJars(say)
+  await mkdir(ROOT, { recursive: true })
+  const dir = options.dir ?? (await mkdtemp(join(ROOT, 'data-')))
+  await mkdir(dir, { recursive: true })
+  const free = await freePorts(count * 2)
+  const ports = options.port === undefined ? free.slice(0, count) : Array.from({ length: count }, (_, i) => (options.port as number) + i)
+  if (options.port !== undefined) for (const port of ports) await refuseTaken(port)
+  const controllers = free.slice(count)
+  const bootstrap = ports.map((port) => `127.0.0.1:${port}`)
+  const id = randomBytes(16).toString('base64url').slice(0, 22).replace(/^-/, 'A')
+
+  say(`starting ${count === 1 ? 'one broker' : `${count} brokers`} on ${bootstrap.join(', ')}`)
+  const files = await Promise.all(
+    ports.map(async (_port, i) => {
+      const file = join(dir, `server-${i + 1}.properties`)
+      await writeFile(file, properties(i, ports, controllers, dir))
+      // --ignore-formatted: a kept folder is used again as it is.
+      const format = java(lib, 'kafka.tools.StorageTool', ['format', '-t', id, '-c', file, '--ignore-formatted'], join(dir, `format-${i + 1}.log`))
+      if ((await ended(format)) !== 0) throw new SluiceError('SLU_ENV_TOOL', `formatting failed: see ${join(dir, `format-${i + 1}.log`)}`)
+      return file
+    }),
+  )
+  const broker = (i: number): ChildProcess => java(lib, 'kafka.Kafka', [files[i] as string], join(dir, `broker-${i + 1}.log`))
+  const children = ports.map((_port, i) => broker(i))
+
+  const stop = async (): Promise<void> => {
+    for (const child of children) if (child.exitCode === null) child.kill('SIGTERM')
+    const bound = delay(STOP_MS, undefined, { ref: false })
+    await Promise.race([Promise.all(children.map(ended)), bound])
+    for (const child of children) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await Promise.all(children.map(ended))
+    if (options.dir === undefined) await rm(dir, { recursive: true, force: true })
+  }
+  try {
+    await untilReady(bootstrap, children, dir)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return {
+    bootstrap,
+    dir,
+    get pids() {
+      return children.map((c) => c.pid ?? 0)
+    },
+    kill: async (index) => {
+      const child = children[index] as ChildProcess
+      child.kill('SIGKILL')
+      await ended(child)
+    },
+    restart: async (index) => {
+      children[index] = broker(index)
+      await untilReady(bootstrap, [children[index]], dir)
+    },
+    stop,
+  }
+}
