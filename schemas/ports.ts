@@ -4,6 +4,7 @@
  * Owns: structural types only. The core (`schemas/`, `streams/`, `functions/`) receives implementations as arguments and never
  * reaches for an ambient clock, random source, hash or network; `infra/` implements them; `cli/` hands them over.
  */
+import type { CellDecision, CellIdentity, IntentState, LeafDraft } from './ledger.ts'
 
 /** Time as an argument. Timers are one-shot; the returned function cancels. */
 export interface Clock {
@@ -99,4 +100,25 @@ export interface ObjectStore {
   put(object: { readonly key: string; readonly bytes: Buffer; readonly sha256: Buffer }, signal: AbortSignal): Promise<PutOutcome>
   head(key: string, signal: AbortSignal): Promise<HeadOutcome>
   close(): Promise<void>
+}
+
+/** The append-only record of everything that left or was refused (egress.md §6). Calls reject with SLU_LEDGER_* or SLU_EGRESS_HOLD. */
+export interface LedgerPort {
+  /** Leaves acknowledged. */
+  readonly size: number
+  /** The latest time any leaf carries, epoch ms: time never runs back behind it. */
+  readonly highestMs: number
+  /** The latest policy leaf, and the highest version ever seen. */
+  readonly policy: { readonly bundle: string; readonly version: number; readonly versionMax: number } | null
+  decisionFor(cell: CellIdentity): CellDecision | null
+  openIntents(): readonly IntentState[]
+  /** The exact bytes of an intent's object, checked against their hash. */
+  object(sha256: string): Promise<Buffer>
+  /**
+   * Resolves with the indices once leaves and the bytes of `objects` are durable and the checkpoint is published. A second decision for a
+   * cell, or a second outcome for an intent, rejects with SLU_EGRESS_HOLD and writes nothing.
+   */
+  append(leaves: readonly LeafDraft[], objects?: readonly Buffer[]): Promise<readonly { readonly index: number }[]>
+  /** Reserved by intents in the UTC day and hour of `atMs`, those not yet durable included; never refunded. */
+  usage(atMs: number): { readonly bytesToday: number; readonly objectsThisHour: number }
 }
