@@ -1,19 +1,19 @@
 /**
- * The carry folder: a directory as an object store, for sites without an uplink (egress.md §7).
+ * The carry folder: a destination for sites without an uplink (egress.md §7). Same keys and bytes as in S3, to be carried elsewhere.
  *
- * Owns: first write wins (W11). An object is written beside its place, flushed, and linked into it, which fails when something is there;
- * the folders on the way are flushed, so that an acknowledged object survives a power cut. Nothing is ever overwritten or removed.
+ * Owns: first write wins (W11). The object is written under a temporary name, flushed, and linked to its key: the link fails when the key
+ * exists, so no reader sees half an object and no writer overwrites one. Neither call rejects. Keys are checked again here: nothing is
+ * written outside the folder.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { link, mkdir, open, readFile, unlink } from 'node:fs/promises'
-import { dirname, join, relative, sep } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { HeadOutcome, ObjectStore, PutOutcome } from '../../schemas/ports.ts'
 
-/** Keys are made of closed enums; anything else never reaches a path (E04). */
-const KEY = /^[a-z0-9-]{1,32}\/[a-z][a-z0-9._]{0,127}\/[0-9]{1,6}(?:ms|s|m|h)\/[0-9]{1,16}\/[a-z0-9-]{1,32}\.json$/
+/** (F) site/metric/grid/window/cell.json */
+const KEY = /^[a-z0-9-]{1,32}\/[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*\/[1-9][0-9]*(?:ms|s|m|h)\/[0-9]{1,16}\/[a-z0-9-]{1,32}\.json$/
 
-const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException | null)?.code ?? 'unknown error'
-const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException | null)?.code ?? 'unexpected failure'
 
 async function flush(path: string): Promise<void> {
   const handle = await open(path, 'r')
@@ -24,65 +24,61 @@ async function flush(path: string): Promise<void> {
   }
 }
 
-/** Flushes every folder from that of `path` up to `root`. */
-async function flushFolders(root: string, path: string): Promise<void> {
-  for (let dir = dirname(path); ; dir = dirname(dir)) {
-    await flush(dir)
-    if (relative(root, dir) === '' || relative(root, dir).split(sep)[0] === '..') return
+/** Flushes the folders from `from` up to `root`, so that a new path is durable. */
+async function flushUpTo(from: string, root: string): Promise<void> {
+  for (let at = from; ; at = dirname(at)) {
+    await flush(at)
+    if (at === root || at === dirname(at)) return
   }
 }
 
-async function writeDurably(path: string, bytes: Buffer): Promise<void> {
-  const handle = await open(path, 'wx', 0o644)
-  try {
-    await handle.writeFile(bytes)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/** An object store over `dir`; the folder is made at the first write. Neither call rejects. */
-export function createCarryStore(options: { readonly name: string; readonly dir: string }): ObjectStore {
-  const { name, dir } = options
-
-  const compare = async (path: string, sha256: string): Promise<PutOutcome> => {
-    const found = sha256Of(await readFile(path))
-    return found === sha256 ? { kind: 'exists-same', etag: '', checksum: found } : { kind: 'exists-other', reason: `another object lies there, SHA-256 ${found}` }
-  }
-
-  const put: ObjectStore['put'] = async ({ key, bytes, sha256 }, signal) => {
-    if (!KEY.test(key)) return { kind: 'hold', reason: 'not a key of a summary' }
-    if (signal.aborted) return { kind: 'retry', reason: 'aborted before anything was written' }
-    const path = join(dir, key)
-    const temporary = join(dirname(path), `.${randomUUID()}.new`)
-    try {
-      await mkdir(dirname(path), { recursive: true })
-      await writeDurably(temporary, bytes)
-      try {
-        await link(temporary, path)
-      } catch (error) {
-        if (codeOf(error) === 'EEXIST') return await compare(path, sha256.toString('hex'))
-        throw error
-      } finally {
-        await unlink(temporary)
-      }
-      await flushFolders(dir, path)
-      return { kind: 'stored', etag: '', checksum: sha256.toString('hex') }
-    } catch (error) {
-      return { kind: 'hold', reason: `the carry folder cannot be written: ${codeOf(error)}` }
-    }
-  }
-
+export function createCarryStore(name: string, dir: string): ObjectStore {
   const head = async (key: string): Promise<HeadOutcome> => {
-    if (!KEY.test(key)) return { kind: 'unknown', reason: 'not a key of a summary' }
+    if (!KEY.test(key)) return { kind: 'unknown', reason: 'not a key of this store' }
     try {
       const bytes = await readFile(join(dir, key))
-      return { kind: 'present', bytes: bytes.length, sha256: sha256Of(bytes) }
+      return { kind: 'present', bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
     } catch (error) {
       return codeOf(error) === 'ENOENT' ? { kind: 'absent' } : { kind: 'unknown', reason: codeOf(error) }
     }
   }
 
-  return { name, kind: 'carry', put, head, close: async () => {} }
+  const existing = async (key: string, sha256: string): Promise<PutOutcome> => {
+    const found = await head(key)
+    if (found.kind !== 'present') return { kind: 'hold', reason: 'an object that exists cannot be read' }
+    if (found.sha256 !== sha256) return { kind: 'exists-other', reason: 'other bytes stand under this key' }
+    return { kind: 'exists-same', etag: '', checksum: sha256 }
+  }
+
+  const put: ObjectStore['put'] = async ({ key, bytes, sha256 }, signal) => {
+    if (!KEY.test(key)) return { kind: 'hold', reason: 'not a key of this store' }
+    if (signal.aborted) return { kind: 'retry', reason: 'aborted' }
+    const path = join(dir, key)
+    const folder = dirname(path)
+    const checksum = sha256.toString('hex')
+    const temporary = join(folder, `.${randomUUID()}`)
+    try {
+      await mkdir(folder, { recursive: true })
+      try {
+        const handle = await open(temporary, 'wx', 0o644)
+        try {
+          await handle.writeFile(bytes)
+          await handle.sync()
+        } finally {
+          await handle.close()
+        }
+        await link(temporary, path)
+      } finally {
+        await unlink(temporary).catch(() => {})
+      }
+      await flushUpTo(folder, dir)
+      return { kind: 'stored', etag: '', checksum }
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return existing(key, checksum)
+      // A full disk, a missing right: nothing may be assumed, and the partition waits until somebody saw to it.
+      return { kind: 'hold', reason: `${dir}: ${codeOf(error)}` }
+    }
+  }
+
+  return { name, kind: 'carry', put, head, close: () => Promise.resolve() }
 }
