@@ -73,7 +73,8 @@ async function recordPolicy(ledger: Ledger, policy: PolicyBundle): Promise<void>
   const seen = ledger.policy
   if (seen !== null && manifest.version < seen.versionMax) throw new SluiceError('SLU_EGRESS_POLICY', `version ${manifest.version}: the ledger has seen version ${seen.versionMax}`)
   if (seen?.bundle === hash) return
-  if (seen?.versionMax === manifest.version) throw new SluiceError('SLU_EGRESS_POLICY', `version ${manifest.version} stands in the ledger with other content: a changed bundle needs a new version`)
+  if (seen?.versionMax === manifest.version)
+    throw new SluiceError('SLU_EGRESS_POLICY', `version ${manifest.version} stands in the ledger with other content: a changed bundle needs a new version`)
   await ledger.append([{ type: 'policy', bundle: hash, bundle_id: manifest.bundleId, version: manifest.version, signature, at: systemClock.nowMs() }])
 }
 
@@ -131,6 +132,7 @@ export async function verifyLedgerFolder(loaded: LoadedSite): Promise<string> {
   const dir = loaded.pathOf(loaded.site.egress.ledger)
   if (!existsSync(join(dir, 'wal')) && !existsSync(join(dir, 'checkpoint'))) return 'no ledger yet'
   const verdict = await verifyLedger(dir)
-  if (!verdict.verified) throw new SluiceError('SLU_LEDGER_CORRUPT', `${dir}: ${verdict.problem?.leaf === null ? '' : `leaf ${verdict.problem?.leaf}: `}${verdict.problem?.reason ?? ''}`)
+  if (!verdict.verified)
+    throw new SluiceError('SLU_LEDGER_CORRUPT', `${dir}: ${verdict.problem?.leaf === null ? '' : `leaf ${verdict.problem?.leaf}: `}${verdict.problem?.reason ?? ''}`)
   return `${verdict.size} leaves, verified`
 }

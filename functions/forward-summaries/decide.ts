@@ -19,6 +19,7 @@ export type Reason =
   | 'cell-not-permitted'
   | 'destination-not-permitted'
   | 'before-first-window'
+  | 'decided-as-unlisted'
   | 'partial'
   | 'all-zero'
   | 'below-minimum-group'
@@ -32,6 +33,8 @@ export interface GateFacts {
   readonly destinations: readonly string[]
   /** A metric of the same family is withheld for this pool and window. */
   readonly isFamilyWithheld: boolean
+  /** Unlisted cells of this metric and window were denied under another bundle: listing one later must not open them again (E30). */
+  readonly isDecidedAsUnlisted: boolean
 }
 
 export type Decision =
@@ -74,6 +77,7 @@ export function decide(projected: Projected, policy: PolicyBundle, facts: GateFa
   if (reason !== null) return { kind: 'hold', reason }
   const permit = permitFor(projected, policy)
   if (typeof permit === 'string') return { kind: 'denied', reasons: [permit] }
+  if (facts.isDecidedAsUnlisted) return { kind: 'denied', reasons: ['decided-as-unlisted'] }
   const destinations = permit.destinations.filter((d) => facts.destinations.includes(d))
   if (destinations.length === 0) return { kind: 'denied', reasons: ['destination-not-permitted'] }
   const disclosure = disclosureFacts(projected)

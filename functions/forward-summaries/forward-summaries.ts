@@ -8,7 +8,7 @@
  * intent sends its original bytes and nothing new (E31); a denied cell sends nothing.
  */
 import { SluiceError } from '../../schemas/errors.ts'
-import { objectKey, type CellDecision, type IntentLeaf, type LeafDraft, type LeafSource } from '../../schemas/ledger.ts'
+import { objectKey, UNLISTED_CELL, type CellDecision, type IntentLeaf, type LeafDraft, type LeafSource } from '../../schemas/ledger.ts'
 import type { LogRecord } from '../../schemas/log.ts'
 import { metrics } from '../../schemas/metrics.ts'
 import type { PolicyBundle } from '../../schemas/policy.ts'
@@ -49,25 +49,29 @@ export function isFamilyWithheld({ metric, identity, pool }: Projected, policy: 
 }
 
 /** The leaves of a decision and the bytes they name. */
-function leavesOf(projected: Projected, decision: Exclude<Decision, { kind: 'hold' }>, options: ForwardSummariesOptions, source: LeafSource, at: number): { leaves: LeafDraft[]; objects: Buffer[] } {
+function leavesOf(
+  projected: Projected,
+  decision: Exclude<Decision, { kind: 'hold' }>,
+  options: ForwardSummariesOptions,
+  source: LeafSource,
+  at: number,
+): { leaves: LeafDraft[]; objects: Buffer[] } {
   const { policy, ports } = options
   const decided = { ...projected.identity, bundle: policy.hash, version: policy.manifest.version, reasons: decision.reasons, source, at }
   if (decision.kind === 'denied') return { leaves: [{ type: 'denied', ...decided }], objects: [] }
   const bytes = canonicalObject(projected, decision.permit, policy, decision.kind === 'released' ? 'value' : 'withheld')
   const sha256 = ports.hashing.sha256(bytes).toString('hex')
-  const intents = decision.destinations.map(
-    (destination): IntentLeaf => ({
-      type: 'intent',
-      ...decided,
-      decision: decision.kind,
-      key: objectKey(projected.identity),
-      destination,
-      sha256,
-      bytes: bytes.length,
-      facts: decision.facts,
-      budget: { bytes: bytes.length, objects: 1 },
-    }),
-  )
+  const intents = decision.destinations.map((destination): IntentLeaf => ({
+    type: 'intent',
+    ...decided,
+    decision: decision.kind,
+    key: objectKey(projected.identity),
+    destination,
+    sha256,
+    bytes: bytes.length,
+    facts: decision.facts,
+    budget: { bytes: bytes.length, objects: 1 },
+  }))
   const usage = ports.ledger.usage(at)
   const { bytesPerDay, objectsPerHour } = policy.caps
   if (usage.bytesToday + bytes.length * intents.length > bytesPerDay) throw hold('the bytes of this day are used up')
@@ -80,11 +84,13 @@ async function decideCell(projected: Projected, options: ForwardSummariesOptions
   const { policy, ports } = options
   const at = Math.max(ports.clock.nowMs(), 0)
   if (projected.windowEndMs > at + FUTURE_MAX_MS) throw new SluiceError('SLU_RECORD_FUTURE', `${projected.identity.metric}: its window lies in the future (E14)`)
+  const unlisted = ports.ledger.decisionFor({ ...projected.identity, cell: UNLISTED_CELL })
   const decision = decide(projected, policy, {
     nowMs: at,
     ledgerMs: ports.ledger.highestMs,
     destinations: ports.destinations.map((d) => d.name),
     isFamilyWithheld: isFamilyWithheld(projected, policy, ports.ledger),
+    isDecidedAsUnlisted: unlisted !== null && unlisted.bundle !== policy.hash,
   })
   if (decision.kind === 'hold') throw hold(decision.reason)
   const offset = Number(record.offset)
@@ -135,11 +141,29 @@ function receiptsOf(projected: Projected, final: CellDecision): EgressReceipt[] 
   }))
 }
 
-async function forward(summary: WindowSummary, record: LogRecord, context: TaskContext, options: ForwardSummariesOptions, settle: Settle): Promise<readonly Emit[]> {
+interface Gate {
+  readonly options: ForwardSummariesOptions
+  readonly settle: Settle
+  /** Decisions under way, by object key. */
+  readonly deciding: Map<string, Promise<CellDecision>>
+}
+
+/** Records of one cell meet here: the first decides, the others get its decision (cells the bundle does not list share one). */
+function decideOnce(projected: Projected, record: LogRecord, { options, deciding }: Gate): Promise<CellDecision> {
+  const key = objectKey(projected.identity)
+  const underWay = deciding.get(key)
+  if (underWay !== undefined) return underWay
+  const own = decideCell(projected, options, record).finally(() => deciding.delete(key))
+  deciding.set(key, own)
+  return own
+}
+
+async function forward(summary: WindowSummary, record: LogRecord, context: TaskContext, gate: Gate): Promise<readonly Emit[]> {
+  const { options, settle } = gate
   const { ports, policy, site } = options
   const projected = project(summary, site, policy)
   const before = ports.ledger.decisionFor(projected.identity)
-  const known = before ?? (await decideCell(projected, options, record))
+  const known = before ?? (await decideOnce(projected, record, gate))
   // A copy: the list changes as outcomes come in.
   for (const intent of [...known.intents]) if (intent.outcome === null) await settle(intent, before === null ? 'fresh' : 'found-open', context.signal)
   const final = ports.ledger.decisionFor(projected.identity) ?? known
@@ -149,7 +173,7 @@ async function forward(summary: WindowSummary, record: LogRecord, context: TaskC
 /** The gate as a function of the site. Throws SLU_EGRESS_POLICY for a bundle of another site. */
 export function forwardSummaries(options: ForwardSummariesOptions): TaskFunction<WindowSummary> {
   if (options.policy.site !== options.site) throw new SluiceError('SLU_EGRESS_POLICY', `the bundle is of site ${options.policy.site}, this is ${options.site}`)
-  const settle = settleFor(options)
+  const gate: Gate = { options, settle: settleFor(options), deciding: new Map() }
   return defineFunction<TaskFunction<WindowSummary>>({
     kind: 'task',
     name: 'forward-summaries',
@@ -160,11 +184,15 @@ export function forwardSummaries(options: ForwardSummariesOptions): TaskFunction
     deadlineMs: DEADLINE_MS,
     decode: (record, { codecs }) => {
       if (record.value === null) throw new SluiceError('SLU_RECORD_UNDECODABLE', 'WindowSummary: the record has no value')
-      return codecs.decode('WindowSummary', record.value)
+      const summary = codecs.decode('WindowSummary', record.value)
+      // Resolving another writer's schema would strip what it added: only what this schema writes, byte for byte, is read (E01, E03).
+      if (!codecs.encode('WindowSummary', summary).equals(record.value))
+        throw new SluiceError('SLU_EGRESS_UNKNOWN_FIELD', 'WindowSummary was not written with the schema of this gate')
+      return summary
     },
     handle: async (summary, record, context) => {
       try {
-        return await forward(summary, record, context, options, settle)
+        return await forward(summary, record, context, gate)
       } catch (error) {
         // Whatever is not one of our own answers is a fact that is missing: hold, never a dead letter.
         throw error instanceof SluiceError ? error : hold('the gate met an error it does not know', error)

@@ -1,0 +1,181 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import test from 'ava'
+import { forwardSummaries } from '../../../functions/forward-summaries/forward-summaries.ts'
+import { nodeHashing } from '../../../infra/hashing.ts'
+import { verifyLedger } from '../../../infra/ledger/verify.ts'
+import { SluiceError } from '../../../schemas/errors.ts'
+import type { PutOutcome } from '../../../schemas/ports.ts'
+import type { WindowSummary } from '../../../schemas/records.ts'
+import { MemoryStore, NOW_MS, openGate, shippedPolicy, summary } from '../../helpers/gate.ts'
+
+const few = Array.from({ length: 9 }, () => 100)
+const code = (error: unknown): string => (error instanceof SluiceError ? error.code : String(error))
+
+test('gate: a permitted cell of 12 tenants is released with intent, outcome and receipt, not without a leaf', async (t) => {
+  const { send, store, ledger } = await openGate()
+  const [receipt] = await send(summary())
+  t.like(receipt, { decision: 'released', outcome: 'stored', destination: 'carry', bytes: 512, leafIndex: 0 })
+  t.true(receipt?.policyVersion.includes('unsigned'))
+  t.is(store.objects.size, 1)
+  t.is(ledger.size, 2)
+  const body = JSON.parse(String(store.objects.get(receipt?.objectKey as string))) as Record<string, unknown>
+  t.like(body, { status: 'value', value: 100, statistic: 'mean', cell: 'blackwell-a' })
+})
+
+test('gate: 9 contributors are withheld by an object of the same size, never by silence (E06, E05)', async (t) => {
+  const { send, store, ledger } = await openGate()
+  const [receipt] = await send(summary({}, few))
+  t.like(receipt, { decision: 'withheld', reasons: ['below-minimum-group'], bytes: 512 })
+  const body = JSON.parse(String(store.objects.get(receipt?.objectKey as string))) as Record<string, unknown>
+  t.like(body, { status: 'withheld', value: 0 })
+  t.false('reasons' in body)
+  t.is(ledger.size, 3)
+})
+
+test('gate: what the bundle denies or does not name sends nothing, only a leaf (deny by default)', async (t) => {
+  const { send, store, ledger } = await openGate()
+  t.like((await send(summary({ metric: 'hw.gpu.memory.limit' })))[0], { decision: 'denied', reasons: ['metric-denied'], sha256: null, bytes: 0 })
+  t.like((await send(summary({ metric: 'sluice.gpu.nvlink.recoveries' })))[0], { decision: 'denied', reasons: ['not-permitted'] })
+  t.like((await send(summary({ pool: 'canary-pool' })))[0], { decision: 'denied', reasons: ['cell-not-permitted'] })
+  t.is(store.puts, 0)
+  t.is(ledger.size, 3)
+})
+
+test('gate: an unknown field rejects the whole summary, it is not stripped (E01)', async (t) => {
+  const { send, store, ledger } = await openGate()
+  const drifted = { ...summary(), userId: 'canary' } as WindowSummary
+  t.is(code(await t.throwsAsync(send(drifted))), 'SLU_EGRESS_UNKNOWN_FIELD')
+  t.is(store.puts + ledger.size, 0)
+})
+
+test('gate: another grid of a cell is denied, a shifted window rejected (E08)', async (t) => {
+  const { send, store } = await openGate()
+  const windowStartMs = NOW_MS - 60_000
+  t.like((await send(summary({ windowStartMs, windowEndMs: windowStartMs + 60_000 })))[0], { decision: 'denied', reasons: ['grid-not-permitted'] })
+  const shifted = summary({ windowStartMs: windowStartMs + 1000, windowEndMs: windowStartMs + 6000 })
+  t.is(code(await t.throwsAsync(send(shifted))), 'SLU_EGRESS_UNKNOWN_FIELD')
+  t.is(store.puts, 0)
+})
+
+test('gate: a replay, even with other data or under a looser policy, gets the first decision and no second object (W11, E13, E30)', async (t) => {
+  const first = await openGate()
+  const [before] = await first.send(summary({}, few))
+  const [again] = await first.send(summary())
+  t.deepEqual(again, before)
+  await first.ledger.close()
+  const policy = shippedPolicy()
+  const loose = { ...policy, hash: 'f'.repeat(64), manifest: { ...policy.manifest, version: 2 }, minContributors: { tenant: 1, device: 1, facility: 1 } }
+  const second = await openGate({ dir: first.dir, store: first.store, policy: loose })
+  t.is((await second.send(summary()))[0]?.decision, 'withheld')
+  t.is(first.store.puts, 1)
+})
+
+test('gate: records of one cell that arrive together share one decision, none is held', async (t) => {
+  const { send, ledger } = await openGate()
+  const answers = await Promise.all([send(summary({ pool: 'x' })), send(summary({ pool: 'y' }))])
+  t.deepEqual(
+    answers.map((a) => a[0]?.decision),
+    ['denied', 'denied'],
+  )
+  t.is(ledger.size, 1)
+})
+
+test('gate: a destination that refuses holds; the original bytes go out later, nothing is dropped or decided anew (E13, E23, E31)', async (t) => {
+  const { send, store, ledger } = await openGate()
+  for (const kind of ['hold', 'retry'] as const) {
+    store.next = { outcome: { kind, reason: '403 AccessDenied' } as PutOutcome, isStored: false }
+    t.is(code(await t.throwsAsync(send(summary()))), 'SLU_EGRESS_HOLD')
+    t.is(ledger.openIntents().length, 1)
+  }
+  t.like((await send(summary({}, few)))[0], { decision: 'released', outcome: 'stored' })
+  t.is(store.objects.size, 1)
+})
+
+test('gate: a crash between PUT and outcome is reconciled to one object (E13)', async (t) => {
+  const first = await openGate()
+  first.store.next = { outcome: { kind: 'retry', reason: 'response lost' }, isStored: true }
+  await t.throwsAsync(first.send(summary()))
+  await first.ledger.close()
+  const second = await openGate({ dir: first.dir, store: first.store })
+  t.like((await second.send(summary()))[0], { decision: 'released', outcome: 'exists-same' })
+  t.is(first.store.puts, 1)
+  t.is(second.ledger.openIntents().length, 0)
+})
+
+test('gate: another object under the key is a conflict and is never overwritten (W11)', async (t) => {
+  const { send, store } = await openGate()
+  const key = `hall-1/hw.power/5s/${(NOW_MS - 60_000) / 5000}/blackwell-a.json`
+  store.objects.set(key, Buffer.from('other'))
+  t.is(code(await t.throwsAsync(send(summary()))), 'SLU_EGRESS_CONFLICT')
+  t.is(String(store.objects.get(key)), 'other')
+})
+
+test('gate: missing facts, an overflown group, an expired bundle and a clock set back hold, they are not guessed (E11, E14)', async (t) => {
+  const { send, store } = await openGate()
+  for (const odd of [{ contributorOverflow: true }, { count: 99 }, { sum: 5 }]) t.is(code(await t.throwsAsync(send(summary(odd)))), 'SLU_EGRESS_HOLD')
+  const late = await openGate({ nowMs: shippedPolicy().manifest.expires })
+  t.is(code(await t.throwsAsync(late.send(summary()))), 'SLU_EGRESS_HOLD')
+  const first = await openGate()
+  await first.send(summary())
+  await first.ledger.close()
+  const back = await openGate({ dir: first.dir, nowMs: NOW_MS - 301_000 })
+  t.is(code(await t.throwsAsync(back.send(summary({ metric: 'hw.energy' })))), 'SLU_EGRESS_HOLD')
+  t.is(store.puts + late.store.puts, 0)
+})
+
+test('gate: a ledger that cannot be written lets nothing out', async (t) => {
+  const { send, store, ledger } = await openGate()
+  await ledger.close()
+  t.is(code(await t.throwsAsync(send(summary()))), 'SLU_LEDGER_UNWRITABLE')
+  t.is(store.puts, 0)
+})
+
+test('gate: an exhausted cap holds before an intent is written (E05)', async (t) => {
+  const policy = { ...shippedPolicy(), caps: { objectBytes: 512, bytesPerDay: 1000, objectsPerHour: 10 } }
+  const { send, ledger } = await openGate({ policy })
+  await send(summary())
+  t.is(code(await t.throwsAsync(send(summary({ metric: 'hw.energy' })))), 'SLU_EGRESS_HOLD')
+  t.is(ledger.openIntents().length, 0)
+})
+
+test('gate: a withheld metric withholds the twins that come after it (E28)', async (t) => {
+  const { send } = await openGate()
+  await send(summary({ metric: 'hw.energy' }, few))
+  t.like((await send(summary()))[0], { decision: 'withheld', reasons: ['family-withheld'] })
+})
+
+test('gate: inputs that differ in protected labels, or in a withheld cell, leave identical bytes (E33)', async (t) => {
+  const bytesOf = async (value: WindowSummary): Promise<string> => {
+    const { send, store } = await openGate()
+    await send(value)
+    return JSON.stringify([...store.objects].map(([k, v]) => [k, v.toString()]))
+  }
+  const renamed = summary().contributorFacts.map((f, i) => ({ ...f, id: `other-${i}` }))
+  t.is(await bytesOf(summary()), await bytesOf(summary({ contributorFacts: renamed, min: 1, max: 9, last: 3, devices: 5 })))
+  t.is(await bytesOf(summary({}, few)), await bytesOf(summary({}, [900, 1])))
+})
+
+test('gate: no canary of the raw input stands in an object, a receipt or the ledger, in any encoding (E04, E27)', async (t) => {
+  const { send, store, dir } = await openGate()
+  const receipts = [...(await send(summary())), ...(await send(summary({ metric: 'hw.energy' }, few))), ...(await send(summary({ pool: 'canary-pool' })))]
+  const left = [
+    JSON.stringify(receipts),
+    ...[...store.objects].flatMap(([k, v]) => [k, v.toString()]),
+    readFileSync(join(dir, 'wal'), 'latin1'),
+    ...readdirSync(join(dir, 'objects')).map((f) => readFileSync(join(dir, 'objects', f), 'latin1')),
+  ].join('\n')
+  const secrets = ['tenant-canary-3', 'canary-parameters', 'canary-id', 'canary-pool', '7771', '7772', '7773', '4711', '4712', '4713']
+  for (const secret of secrets.filter((s) => /[a-z]/.test(s)))
+    for (const form of [secret, Buffer.from(secret).toString('base64'), Buffer.from(secret).toString('hex'), createHash('sha256').update(secret).digest('hex')])
+      t.false(left.includes(form), form)
+  for (const number of secrets.filter((s) => !/[a-z]/.test(s))) t.notRegex(left, new RegExp(`[:,]${number}[,}]`))
+  t.true((await verifyLedger(dir)).verified)
+})
+
+test('gate: a bundle of another site is refused at construction', (t) => {
+  const destinations = [new MemoryStore()]
+  const ports = { ledger: null as never, destinations, hashing: nodeHashing, clock: { nowMs: () => NOW_MS, setTimer: () => () => {} } }
+  t.is(code(t.throws(() => forwardSummaries({ site: 'hall-2', policy: shippedPolicy(), ports }))), 'SLU_EGRESS_POLICY')
+})
