@@ -1,0 +1,121 @@
+/**
+ * From what kafkajs throws to our codes, by the protocol's error name, the socket's error code and who was asked.
+ *
+ * Owns: that table. An address that was not in the bootstrap list and cannot be reached was advertised by a broker: SLU_LOG_ADVERTISED.
+ */
+import { SluiceError, type ErrorCode } from '../../../schemas/errors.ts'
+
+interface KafkaThrown {
+  readonly name?: string
+  readonly type?: string
+  readonly code?: string
+  readonly message?: string
+  readonly broker?: string
+  readonly cause?: unknown
+  readonly originalError?: unknown
+  readonly errors?: readonly unknown[]
+}
+
+const BY_TYPE: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
+  ['UNKNOWN_TOPIC_OR_PARTITION', 'SLU_LOG_TOPIC_MISSING'],
+  ['INVALID_TOPIC_EXCEPTION', 'SLU_LOG_TOPIC_MISSING'],
+  ['TOPIC_AUTHORIZATION_FAILED', 'SLU_LOG_FORBIDDEN'],
+  ['GROUP_AUTHORIZATION_FAILED', 'SLU_LOG_FORBIDDEN'],
+  ['CLUSTER_AUTHORIZATION_FAILED', 'SLU_LOG_FORBIDDEN'],
+  ['TRANSACTIONAL_ID_AUTHORIZATION_FAILED', 'SLU_LOG_FORBIDDEN'],
+  ['SASL_AUTHENTICATION_FAILED', 'SLU_LOG_AUTH'],
+  ['UNSUPPORTED_SASL_MECHANISM', 'SLU_LOG_AUTH'],
+  ['ILLEGAL_SASL_STATE', 'SLU_LOG_LISTENER'],
+  ['MESSAGE_TOO_LARGE', 'SLU_LOG_RECORD_TOO_LARGE'],
+  ['RECORD_LIST_TOO_LARGE', 'SLU_LOG_RECORD_TOO_LARGE'],
+  ['OFFSET_METADATA_TOO_LARGE', 'SLU_LOG_METADATA_TOO_LARGE'],
+  ['OFFSET_OUT_OF_RANGE', 'SLU_LOG_TRUNCATED'],
+  ['INVALID_PRODUCER_EPOCH', 'SLU_LOG_FENCED'],
+  ['PRODUCER_FENCED', 'SLU_LOG_FENCED'],
+  ['INVALID_PRODUCER_ID_MAPPING', 'SLU_LOG_FENCED'],
+  ['UNKNOWN_MEMBER_ID', 'SLU_LOG_STALE_EPOCH'],
+  ['ILLEGAL_GENERATION', 'SLU_LOG_STALE_EPOCH'],
+  ['REBALANCE_IN_PROGRESS', 'SLU_LOG_STALE_EPOCH'],
+  ['FENCED_INSTANCE_ID', 'SLU_LOG_STALE_EPOCH'],
+])
+
+/** Transport and cluster states that pass by themselves. */
+const PASSING = new Set([
+  'NOT_ENOUGH_REPLICAS',
+  'NOT_ENOUGH_REPLICAS_AFTER_APPEND',
+  'LEADER_NOT_AVAILABLE',
+  'NOT_LEADER_FOR_PARTITION',
+  'REQUEST_TIMED_OUT',
+  'NETWORK_EXCEPTION',
+  'REPLICA_NOT_AVAILABLE',
+  'BROKER_NOT_AVAILABLE',
+  'GROUP_COORDINATOR_NOT_AVAILABLE',
+  'NOT_COORDINATOR_FOR_GROUP',
+  'GROUP_LOAD_IN_PROGRESS',
+  'COORDINATOR_LOAD_IN_PROGRESS',
+  'CONCURRENT_TRANSACTIONS',
+  'KAFKA_STORAGE_ERROR',
+  'FENCED_LEADER_EPOCH',
+  'UNKNOWN_LEADER_EPOCH',
+  'NOT_CONTROLLER',
+])
+
+const UNREACHABLE = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN'])
+const TLS = /EPROTO|wrong version number|SSL routines|ERR_SSL|ERR_TLS|self.signed|unable to verify|certificate/i
+
+/** The error and what it wraps, outermost first. */
+function chain(thrown: unknown): KafkaThrown[] {
+  const found: KafkaThrown[] = []
+  const visit = (e: unknown): void => {
+    if (typeof e !== 'object' || e === null || found.includes(e as KafkaThrown) || found.length > 12) return
+    const error = e as KafkaThrown
+    found.push(error)
+    visit(error.cause)
+    visit(error.originalError)
+    for (const inner of error.errors ?? []) visit(inner)
+  }
+  visit(thrown)
+  return found
+}
+
+/** The protocol's error name of a thrown error, its causes included; null if it has none. */
+export function typeOf(thrown: unknown): string | null {
+  return chain(thrown).find((e) => typeof e.type === 'string')?.type ?? null
+}
+
+const addressOf = (text: string): string | undefined => /(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}/i.exec(text)?.[0]
+
+function connectionCode(errors: readonly KafkaThrown[], bootstrap: readonly string[]): { code: ErrorCode; detail: string } | null {
+  const text = errors.map((e) => e.message ?? '').join(' ')
+  const broker = errors.find((e) => typeof e.broker === 'string')?.broker ?? addressOf(text)
+  if (TLS.test(text)) return { code: 'SLU_LOG_LISTENER', detail: broker ?? bootstrap.join(', ') }
+  const isUnreachable = errors.some((e) => UNREACHABLE.has(e.code ?? '') || e.name === 'KafkaJSConnectionError' || e.name === 'KafkaJSNoBrokerAvailableError')
+  if (isUnreachable) {
+    if (broker !== undefined && !bootstrap.includes(broker))
+      return { code: 'SLU_LOG_ADVERTISED', detail: `bootstrap ${bootstrap.join(', ')} answered, but its metadata says ${broker}` }
+    return { code: 'SLU_LOG_UNREACHABLE', detail: bootstrap.join(', ') }
+  }
+  const isSilent = errors.some((e) => e.name === 'KafkaJSRequestTimeoutError' || e.name === 'KafkaJSConnectionClosedError')
+  return isSilent ? { code: 'SLU_LOG_UNREACHABLE', detail: broker ?? bootstrap.join(', ') } : null
+}
+
+/** Never loses the original: it is the cause. `detail` says what was being done or to which topic. */
+export function kafkaError(thrown: unknown, bootstrap: readonly string[], detail: string): SluiceError {
+  if (thrown instanceof SluiceError) return thrown
+  const errors = chain(thrown)
+  for (const { type } of errors) {
+    const code = type === undefined ? undefined : BY_TYPE.get(type)
+    if (code !== undefined) return new SluiceError(code, detail, thrown)
+  }
+  if (errors.some((e) => e.name === 'KafkaJSSASLAuthenticationError')) return new SluiceError('SLU_LOG_AUTH', detail, thrown)
+  if (errors.some((e) => PASSING.has(e.type ?? ''))) return new SluiceError('SLU_LOG_UNREACHABLE', `${detail}: ${errors.find((e) => e.type !== undefined)?.type ?? ''}`, thrown)
+  const connection = connectionCode(errors, bootstrap)
+  if (connection !== null) return new SluiceError(connection.code, connection.detail, thrown)
+  return new SluiceError('SLU_LOG_FAILED', detail, thrown)
+}
+
+/** Whether the fetch loop and the member may simply try again. */
+export function isPassing(thrown: unknown): boolean {
+  const type = typeOf(thrown)
+  return type === null || PASSING.has(type) || type === 'UNKNOWN_TOPIC_OR_PARTITION'
+}

@@ -1,0 +1,399 @@
+/**
+ * One member of a consumer group, as a state machine over kafkajs' protocol layer; the `LogConsumer` of the Kafka driver.
+ *
+ * Owns: membership (join, sync, heartbeat, leave), ownership with epochs, and commits. States:
+ *
+ *   joining ──assigned──▶ owning ──rebalance──▶ revoking ──▶ joining …            any ──stop──▶ revoking ──▶ stopped
+ *                            └──thrown out──▶ lost ──▶ joining                    any ──fatal─▶ stopped
+ *
+ * What each error means stands in `group-protocol.ts`. Invariants: C2 (offset and metadata in one read), C3 (every assignment has a new epoch; a
+ * commit names it and is checked again before each try: a broker would accept it from any live member), C4 (revocation is awaited before the
+ * group may go on; lost = no commit), C7 (truncated partitions are held, others go on). A dead coordinator is looked up again while we own: the
+ * session decides, not the connection. Membership is dynamic: static membership is beyond kafkajs' JoinGroup.
+ * One file over 300 lines because it is one state machine.
+ */
+import {
+  COMMIT_METADATA_BYTES_MAX,
+  type Assignment,
+  type CommitEntry,
+  type ConsumerEvents,
+  type LogConsumer,
+  type LogRecord,
+  type StartAt,
+  type TopicPartition,
+} from '../../../schemas/log.ts'
+import { SluiceError } from '../../../schemas/errors.ts'
+import { kafkaError, typeOf } from './errors.ts'
+import { FetchLoop } from './fetch-loop.ts'
+import { decide } from './group-protocol.ts'
+import { createAssigner, decodeAssignment, type Broker, type Cluster } from './kafkajs.ts'
+
+export interface MemberOptions {
+  readonly createCluster: () => Cluster
+  readonly bootstrap: readonly string[]
+  readonly group: string
+  readonly topics: readonly string[]
+  readonly sessionMs: number
+  readonly bytesInFlightMax: number
+  readonly onClose: () => void
+}
+
+export type MemberState = 'idle' | 'joining' | 'owning' | 'revoking' | 'stopped'
+
+interface Owned extends TopicPartition {
+  readonly epoch: number
+}
+
+const RETRY_MIN_MS = 50
+const RETRY_MAX_MS = 1000
+const HEARTBEATS_PER_SESSION = 6
+/** While others finish their work the group waits this long for us, and we for them. */
+const REBALANCE_MIN_MS = 30_000
+
+const keyOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
+
+/** Why the present ownership ended. */
+interface Ending {
+  readonly decision: 'rejoin' | 'lost' | 'forget' | 'fatal'
+  readonly error: unknown
+}
+
+export class GroupMember implements LogConsumer {
+  readonly #options: MemberOptions
+  readonly #cluster: Cluster
+  readonly #fetch: FetchLoop
+  readonly #owned = new Map<string, Owned>()
+  #events: ConsumerEvents | null = null
+  #state: MemberState = 'idle'
+  #memberId = ''
+  #generation = -1
+  #epoch = 0
+  #coordinator: Broker | null = null
+  #end: ((ending: Ending | null) => void) | null = null
+  #running: Promise<void> | null = null
+  #isStopping = false
+  #wake: (() => void) | null = null
+  #hasJoined: { resolve: () => void; reject: (error: unknown) => void } | null = null
+
+  constructor(options: MemberOptions) {
+    this.#options = options
+    this.#cluster = options.createCluster()
+    this.#fetch = new FetchLoop({
+      cluster: this.#cluster,
+      committedOnly: true,
+      bytesMax: options.bytesInFlightMax,
+      onFetched: (tp, records, readTo) => this.#deliver(tp, records, readTo),
+      onTruncated: (tp, error) => this.#events?.held(tp, error),
+      onProblem: (error) => this.#problem(error),
+    })
+  }
+
+  get state(): MemberState {
+    return this.#state
+  }
+
+  async start(events: ConsumerEvents): Promise<void> {
+    this.#events = events
+    try {
+      await this.#cluster.connect()
+      await this.#cluster.addMultipleTargetTopics(this.#options.topics)
+    } catch (error) {
+      this.#state = 'stopped'
+      await this.#cluster.disconnect().catch(() => {})
+      throw this.#explain(error)
+    }
+    const joined = new Promise<void>((resolve, reject) => {
+      this.#hasJoined = { resolve, reject }
+    })
+    this.#running = this.#run()
+    await joined
+  }
+
+  pause(partitions: readonly TopicPartition[]): void {
+    for (const tp of partitions) this.#fetch.pause(tp)
+  }
+
+  resume(partitions: readonly TopicPartition[]): void {
+    for (const tp of partitions) this.#fetch.resume(tp)
+  }
+
+  endOffset(tp: TopicPartition): bigint | null {
+    return this.#fetch.endOffset(tp)
+  }
+
+  async stop(): Promise<void> {
+    if (this.#state === 'idle') this.#state = 'stopped'
+    this.#isStopping = true
+    this.#wake?.()
+    this.#end?.(null)
+    await this.#running
+    this.#options.onClose()
+  }
+
+  // ---- ownership
+
+  #deliver(tp: TopicPartition, records: readonly LogRecord[], readTo: bigint): void {
+    const owned = this.#owned.get(keyOf(tp))
+    if (owned === undefined || this.#state !== 'owning') return
+    this.#events?.records({ topic: owned.topic, partition: owned.partition }, owned.epoch, records, readTo)
+  }
+
+  #problem(error: unknown): void {
+    const explained = this.#explain(error)
+    if (explained.code === 'SLU_LOG_FORBIDDEN' || explained.code === 'SLU_LOG_AUTH') this.#end?.({ decision: 'fatal', error })
+  }
+
+  #explain(error: unknown): SluiceError {
+    return kafkaError(error, this.#options.bootstrap, `group ${this.#options.group}, topics ${this.#options.topics.join(', ')}`)
+  }
+
+  /** C4: intake has stopped when this is called; returns once the runner has let go. */
+  async #release(isLost: boolean): Promise<void> {
+    const partitions = [...this.#owned.values()].map(({ topic, partition }) => ({ topic, partition }))
+    for (const tp of partitions) this.#fetch.remove(tp)
+    // Lost: what is owned is void at once; revoked: the epochs hold until the runner has committed.
+    if (isLost) this.#owned.clear()
+    if (partitions.length > 0) await this.#events?.revoked(partitions, isLost)
+    this.#owned.clear()
+  }
+
+  // ---- the state machine
+
+  async #run(): Promise<void> {
+    let backoffMs = RETRY_MIN_MS
+    while (!this.#isStopping) {
+      let ending: Ending | null
+      try {
+        this.#state = 'joining'
+        await this.#join()
+        backoffMs = RETRY_MIN_MS
+        ending = await this.#own()
+      } catch (error) {
+        const decision = decide(typeOf(error))
+        if (decision === 'coordinator' || decision === 'again') {
+          // Nothing is owned while joining: look the coordinator up again after a while.
+          this.#coordinator = null
+          await this.#cluster.refreshMetadata().catch(() => {})
+          await this.#pauseFor(backoffMs)
+          backoffMs = Math.min(RETRY_MAX_MS, backoffMs * 2)
+          await this.#release(true)
+          continue
+        }
+        ending = { decision, error }
+      }
+      this.#state = 'revoking'
+      const isLost = ending !== null && (ending.decision === 'lost' || ending.decision === 'forget' || ending.decision === 'fatal')
+      await this.#release(isLost)
+      if (ending?.decision === 'forget') this.#memberId = ''
+      if (ending?.decision === 'fatal') {
+        await this.#close()
+        const error = this.#explain(ending.error)
+        if (this.#hasJoined !== null) this.#settle(error)
+        else this.#events?.failed(error)
+        return
+      }
+    }
+    await this.#leave()
+    await this.#close()
+    this.#settle(new SluiceError('SLU_LOG_FAILED', 'stopped while joining'))
+  }
+
+  #settle(error: SluiceError | null): void {
+    if (error === null) this.#hasJoined?.resolve()
+    else this.#hasJoined?.reject(error)
+    this.#hasJoined = null
+  }
+
+  async #findCoordinator(): Promise<Broker> {
+    this.#coordinator ??= await this.#cluster.findGroupCoordinator({ groupId: this.#options.group })
+    return this.#coordinator
+  }
+
+  async #join(): Promise<void> {
+    const { group, topics, sessionMs } = this.#options
+    const coordinator = await this.#findCoordinator()
+    const assigner = createAssigner(this.#cluster)
+    const joined = await coordinator.joinGroup({
+      groupId: group,
+      sessionTimeout: sessionMs,
+      rebalanceTimeout: Math.max(REBALANCE_MIN_MS, sessionMs),
+      memberId: this.#memberId,
+      groupProtocols: [assigner.protocol({ topics })],
+    })
+    this.#memberId = joined.memberId
+    this.#generation = joined.generationId
+    let groupAssignment: readonly unknown[] = []
+    if (joined.leaderId === joined.memberId) {
+      await this.#cluster.refreshMetadata()
+      groupAssignment = await assigner.assign({ members: joined.members, topics })
+    }
+    const synced = await coordinator.syncGroup({ groupId: group, generationId: this.#generation, memberId: this.#memberId, groupAssignment })
+    const tps = Object.entries(decodeAssignment(synced.memberAssignment)).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition })))
+    await this.#assign(coordinator, tps)
+  }
+
+  /** C2: offset and metadata come from one read. Heartbeats go on while the runner opens its partitions. */
+  async #assign(coordinator: Broker, tps: readonly TopicPartition[]): Promise<void> {
+    const epoch = ++this.#epoch
+    const topics = [...new Set(tps.map((tp) => tp.topic))].map((topic) => ({ topic, partitions: tps.filter((tp) => tp.topic === topic).map(({ partition }) => ({ partition })) }))
+    const committed = new Map<string, Assignment['committed']>()
+    if (tps.length > 0)
+      for (const { topic, partitions } of (await coordinator.offsetFetch({ groupId: this.#options.group, topics })).responses)
+        for (const p of partitions)
+          committed.set(keyOf({ topic, partition: p.partition }), BigInt(p.offset) < 0n ? null : { nextOffset: BigInt(p.offset), metadata: p.metadata ?? '' })
+    for (const tp of tps) this.#owned.set(keyOf(tp), { ...tp, epoch })
+    this.#state = 'owning'
+    this.#settle(null)
+    const starts = await this.#beating(this.#events?.assigned(tps.map((tp) => ({ ...tp, epoch, committed: committed.get(keyOf(tp)) ?? null }))) ?? Promise.resolve([]))
+    await this.#fetchFrom(starts, epoch)
+  }
+
+  /** Awaits the runner while the session is kept alive. What a heartbeat says is found out again by the next one. */
+  async #beating<T>(work: Promise<T>): Promise<T> {
+    const timer = setInterval(() => void this.#heartbeat().catch(() => {}), this.#options.sessionMs / HEARTBEATS_PER_SESSION)
+    try {
+      return await work
+    } finally {
+      clearInterval(timer)
+    }
+  }
+
+  async #fetchFrom(starts: readonly StartAt[], epoch: number): Promise<void> {
+    const fromStart = starts.filter((s) => s.nextOffset === 'start')
+    const topics = [...new Set(fromStart.map((s) => s.topic))].map((topic) => ({
+      topic,
+      fromBeginning: true,
+      partitions: fromStart.filter((s) => s.topic === topic).map(({ partition }) => ({ partition })),
+    }))
+    const begins = new Map(
+      (topics.length > 0 ? await this.#cluster.fetchTopicsOffset(topics) : []).flatMap(({ topic, partitions }) =>
+        partitions.map((p) => [keyOf({ topic, partition: p.partition }), BigInt(p.offset)] as const),
+      ),
+    )
+    for (const start of starts) {
+      if (this.#owned.get(keyOf(start))?.epoch !== epoch) continue
+      this.#fetch.add({ topic: start.topic, partition: start.partition }, start.nextOffset === 'start' ? (begins.get(keyOf(start)) ?? 0n) : start.nextOffset)
+    }
+  }
+
+  /** Resolves with why the ownership ended; null = we stop. */
+  async #own(): Promise<Ending | null> {
+    const { sessionMs } = this.#options
+    const ended = new Promise<Ending | null>((resolve) => {
+      this.#end = resolve
+    })
+    if (this.#isStopping) return null
+    let lastBeatMs = performance.now()
+    let isBeating = false
+    const beat = async (): Promise<void> => {
+      if (isBeating) return
+      isBeating = true
+      try {
+        await this.#heartbeat()
+        lastBeatMs = performance.now()
+      } catch (error) {
+        const decision = decide(typeOf(error))
+        if (decision !== 'coordinator' && decision !== 'again') this.#end?.({ decision, error })
+        else {
+          // A dead coordinator: while the session lasts we own, and look for the new one.
+          this.#coordinator = null
+          if (performance.now() - lastBeatMs > sessionMs) this.#end?.({ decision: 'lost', error })
+        }
+      } finally {
+        isBeating = false
+      }
+    }
+    const timer = setInterval(() => void beat(), sessionMs / HEARTBEATS_PER_SESSION)
+    try {
+      return await ended
+    } finally {
+      clearInterval(timer)
+      this.#end = null
+    }
+  }
+
+  async #heartbeat(): Promise<void> {
+    const coordinator = await this.#findCoordinator()
+    await coordinator.heartbeat({ groupId: this.#options.group, memberId: this.#memberId, groupGenerationId: this.#generation })
+  }
+
+  // ---- commits
+
+  async commit(entries: readonly CommitEntry[]): Promise<void> {
+    for (const entry of entries)
+      if (Buffer.byteLength(entry.metadata) > COMMIT_METADATA_BYTES_MAX)
+        throw new SluiceError('SLU_LOG_METADATA_TOO_LARGE', `${keyOf(entry)}: ${Buffer.byteLength(entry.metadata)} bytes`)
+    const untilMs = performance.now() + this.#options.sessionMs
+    for (let backoffMs = RETRY_MIN_MS; ; backoffMs = Math.min(RETRY_MAX_MS, backoffMs * 2)) {
+      this.#refuseStale(entries)
+      const error = await this.#tryCommit(entries)
+      if (error === null) return
+      const type = typeOf(error)
+      const decision = decide(type)
+      if (type === 'OFFSET_METADATA_TOO_LARGE') throw this.#explain(error)
+      if (decision === 'rejoin') throw new SluiceError('SLU_LOG_STALE_EPOCH', 'the group is rebalancing', error)
+      if (decision === 'lost' || decision === 'forget' || decision === 'fatal') {
+        this.#end?.({ decision, error })
+        throw decision === 'fatal' ? this.#explain(error) : new SluiceError('SLU_LOG_STALE_EPOCH', 'this member was thrown out', error)
+      }
+      this.#coordinator = null
+      if (performance.now() > untilMs) throw this.#explain(error)
+      await new Promise((resolve) => setTimeout(resolve, backoffMs))
+    }
+  }
+
+  /** C3, before every try. */
+  #refuseStale(entries: readonly CommitEntry[]): void {
+    for (const entry of entries) if (this.#owned.get(keyOf(entry))?.epoch !== entry.epoch) throw new SluiceError('SLU_LOG_STALE_EPOCH', `${keyOf(entry)} of epoch ${entry.epoch}`)
+  }
+
+  /** Null = committed. */
+  async #tryCommit(entries: readonly CommitEntry[]): Promise<unknown> {
+    try {
+      const coordinator = await this.#findCoordinator()
+      // Looking the coordinator up took time: still ours?
+      this.#refuseStale(entries)
+      await coordinator.offsetCommit({
+        groupId: this.#options.group,
+        groupGenerationId: this.#generation,
+        memberId: this.#memberId,
+        topics: [...new Set(entries.map((e) => e.topic))].map((topic) => ({
+          topic,
+          partitions: entries.filter((e) => e.topic === topic).map((e) => ({ partition: e.partition, offset: e.nextOffset.toString(), metadata: e.metadata })),
+        })),
+      })
+      return null
+    } catch (error) {
+      if (error instanceof SluiceError) throw error
+      return error
+    }
+  }
+
+  // ---- the end
+
+  async #leave(): Promise<void> {
+    if (this.#memberId === '') return
+    try {
+      await (await this.#findCoordinator()).leaveGroup({ groupId: this.#options.group, memberId: this.#memberId })
+    } catch {
+      // The session ends by itself; leaving only spares the others the wait.
+    }
+  }
+
+  async #close(): Promise<void> {
+    this.#state = 'stopped'
+    this.#fetch.stop()
+    await this.#cluster.disconnect().catch(() => {})
+  }
+
+  #pauseFor(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms)
+      function done(): void {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#wake = done
+    })
+  }
+}

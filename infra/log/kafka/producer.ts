@@ -1,0 +1,209 @@
+/**
+ * Appending to Kafka: the idempotent producer over kafkajs' public API.
+ *
+ * Owns: order (one request at a time; what is sent meanwhile goes together with the next), the offsets of what was written, and the renewal of a
+ * producer that the broker no longer accepts. A record that is too large fails alone: the others of its request are sent again without it.
+ */
+import type { Appended, LogProducer, OutRecord } from '../../../schemas/log.ts'
+import { SluiceError } from '../../../schemas/errors.ts'
+import { partitionOf } from '../partitioner.ts'
+import { kafkaError, typeOf } from './errors.ts'
+import { createClient, rawHeaders, RETRY, type Connection, type ICustomPartitioner, type Message } from './kafkajs.ts'
+
+interface Placed extends Message {
+  /** Where our partitioner put it; needed to tell the offset. */
+  placed?: number
+}
+
+interface Waiting {
+  readonly records: readonly OutRecord[]
+  readonly resolve: (appended: Appended[]) => void
+  readonly reject: (error: unknown) => void
+}
+
+interface RecordMetadata {
+  readonly topicName: string
+  readonly partition: number
+  readonly baseOffset?: string
+}
+
+interface TopicMessages {
+  readonly topic: string
+  readonly messages: Placed[]
+}
+
+type Client = ReturnType<ReturnType<typeof createClient>['producer']>
+
+const RECORDS_PER_REQUEST_MAX = 10_000
+const REQUEST_BYTES_MAX = 512 * 1024
+const RECORD_OVERHEAD_BYTES = 32
+/** The broker no longer knows this producer or its sequence: a new one goes on. */
+const RENEW = new Set(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'INVALID_PRODUCER_ID_MAPPING'])
+
+/** Kafka's default: murmur2 of the key; without one, round robin. */
+export const createPartitioner: ICustomPartitioner = () => {
+  let turn = 0
+  return ({ message, partitionMetadata }) => {
+    const out = message as Placed
+    const key = message.key === null || message.key === undefined ? null : Buffer.from(message.key as Buffer)
+    out.placed = message.partition ?? (key === null ? turn++ % partitionMetadata.length : partitionOf(key, partitionMetadata.length))
+    return out.placed
+  }
+}
+
+/** Groups by topic, keeping the order within each. */
+export function topicMessages(records: readonly OutRecord[]): { readonly topics: TopicMessages[]; readonly placed: Placed[] } {
+  const byTopic = new Map<string, Placed[]>()
+  const placed = records.map((record): Placed => {
+    const headers = rawHeaders(record.headers)
+    const message: Placed = {
+      key: record.key,
+      value: record.value,
+      ...(headers === undefined ? {} : { headers }),
+      ...(record.partition === undefined ? {} : { partition: record.partition }),
+      ...(record.timestampMs === undefined ? {} : { timestamp: String(record.timestampMs) }),
+    }
+    const list = byTopic.get(record.topic)
+    if (list === undefined) byTopic.set(record.topic, [message])
+    else list.push(message)
+    return message
+  })
+  return { topics: [...byTopic].map(([topic, messages]) => ({ topic, messages })), placed }
+}
+
+/**
+ * Requests of at most `REQUEST_BYTES_MAX`, in order. A broker measures the whole batch of a partition against max.message.bytes, and a request
+ * that it takes in part leaves the client's sequence numbers behind: what follows would be dropped as a duplicate. So batches stay small, and a
+ * record that may be refused for its size travels alone.
+ */
+export function requestsOf(records: readonly OutRecord[]): OutRecord[][] {
+  const requests: OutRecord[][] = []
+  let bytes = Infinity
+  for (const record of records) {
+    const size =
+      (record.key?.length ?? 0) + (record.value?.length ?? 0) + (record.headers ?? []).reduce((sum, [name, value]) => sum + name.length + value.length, RECORD_OVERHEAD_BYTES)
+    if (bytes + size > REQUEST_BYTES_MAX || (requests.at(-1)?.length ?? 0) >= RECORDS_PER_REQUEST_MAX) {
+      requests.push([])
+      bytes = 0
+    }
+    requests.at(-1)?.push(record)
+    bytes += size
+  }
+  return requests
+}
+
+/** Offsets in the order sent: base offset of the partition's batch plus the place in it. */
+export function appendedOf(records: readonly OutRecord[], placed: readonly Placed[], written: readonly RecordMetadata[]): Appended[] {
+  const next = new Map(written.map((w) => [`${w.topicName}/${w.partition}`, BigInt(w.baseOffset ?? '-1')]))
+  return records.map(({ topic }, i) => {
+    const partition = placed[i]?.placed
+    const key = `${topic}/${partition}`
+    const offset = next.get(key)
+    if (partition === undefined || offset === undefined || offset < 0n) throw new SluiceError('SLU_LOG_FAILED', `no offset for a record of ${topic}`)
+    next.set(key, offset + 1n)
+    return { topic, partition, offset }
+  })
+}
+
+export class KafkaProducer implements LogProducer {
+  readonly #connection: Connection
+  readonly #queue: Waiting[] = []
+  readonly #onClose: () => void
+  #producer: Client | null = null
+  #isConnected = false
+  #flushing: Promise<void> | null = null
+  #isClosed = false
+
+  constructor(connection: Connection, onClose: () => void) {
+    this.#connection = connection
+    this.#onClose = onClose
+  }
+
+  send(records: readonly OutRecord[]): Promise<Appended[]> {
+    if (this.#isClosed) return Promise.reject(new SluiceError('SLU_LOG_FAILED', 'the producer is closed'))
+    if (records.length === 0) return Promise.resolve([])
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ records, resolve, reject })
+      this.#flushing ??= this.#flush()
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#flushing
+    await this.#drop()
+    this.#onClose()
+  }
+
+  async #flush(): Promise<void> {
+    // Not before `send` has kept the promise of this call.
+    await Promise.resolve()
+    while (this.#queue.length > 0) {
+      const group: Waiting[] = []
+      let count = 0
+      while (this.#queue.length > 0 && (group.length === 0 || count + (this.#queue[0] as Waiting).records.length <= RECORDS_PER_REQUEST_MAX)) {
+        const waiting = this.#queue.shift() as Waiting
+        group.push(waiting)
+        count += waiting.records.length
+      }
+      await this.#settle(group)
+    }
+    // Together with the last look at the queue: a send that comes a moment later must start anew, or it would wait for ever.
+    this.#flushing = null
+  }
+
+  /** One request for all; if it fails and they were several, one request each, so that one bad record fails its own send only. */
+  async #settle(group: readonly Waiting[]): Promise<void> {
+    const all = group.flatMap((w) => w.records)
+    try {
+      const appended = await this.#write(all)
+      let at = 0
+      for (const waiting of group) {
+        waiting.resolve(appended.slice(at, at + waiting.records.length))
+        at += waiting.records.length
+      }
+    } catch (error) {
+      if (group.length === 1 || typeOf(error) !== 'MESSAGE_TOO_LARGE')
+        for (const waiting of group) waiting.reject(kafkaError(error, this.#connection.brokers, topicsOf(waiting.records)))
+      else for (const waiting of group) await this.#settle([waiting])
+    }
+  }
+
+  async #write(records: readonly OutRecord[]): Promise<Appended[]> {
+    const appended: Appended[] = []
+    for (const request of requestsOf(records)) appended.push(...(await this.#request(request)))
+    return appended
+  }
+
+  async #request(records: readonly OutRecord[]): Promise<Appended[]> {
+    for (let attempt = 1; ; attempt++) {
+      const { topics, placed } = topicMessages(records)
+      try {
+        const producer = await this.#connected()
+        return appendedOf(records, placed, await producer.sendBatch({ acks: -1, topicMessages: topics }))
+      } catch (error) {
+        const isRenewable = RENEW.has(typeOf(error) ?? '')
+        if (isRenewable) await this.#drop()
+        if (!isRenewable || attempt > 1) throw error
+      }
+    }
+  }
+
+  async #connected(): Promise<Client> {
+    this.#producer ??= createClient(this.#connection).producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false, createPartitioner, retry: RETRY })
+    if (!this.#isConnected) {
+      await this.#producer.connect()
+      this.#isConnected = true
+    }
+    return this.#producer
+  }
+
+  async #drop(): Promise<void> {
+    const producer = this.#producer
+    this.#producer = null
+    this.#isConnected = false
+    await producer?.disconnect().catch(() => {})
+  }
+}
+
+const topicsOf = (records: readonly OutRecord[]): string => [...new Set(records.map((r) => r.topic))].join(', ')
