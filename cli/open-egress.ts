@@ -82,7 +82,7 @@ async function recordPolicy(ledger: Ledger, policy: PolicyBundle): Promise<void>
 async function reconcile(site: string, policy: PolicyBundle, ledger: Ledger, destinations: readonly ObjectStore[]): Promise<void> {
   const settle = settleFor({ site, policy, ports: { ledger, destinations, hashing: nodeHashing, clock: systemClock } })
   const signal = AbortSignal.timeout(RECONCILE_MS)
-  for (const intent of [...ledger.openIntents()])
+  for (const intent of ledger.openIntents())
     try {
       await settle(intent, 'found-open', signal)
     } catch (error) {

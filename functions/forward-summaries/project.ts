@@ -27,7 +27,7 @@ export interface Projected {
 }
 
 /** The least open class each field that leaves in some form must have. */
-const LEAVING: readonly (keyof WindowSummary & string)[] = ['site', 'metric', 'unit', 'windowStartMs', 'windowEndMs', 'sum']
+const LEAVING: readonly (keyof WindowSummary)[] = ['site', 'metric', 'unit', 'windowStartMs', 'windowEndMs', 'sum']
 const FIELD = /^[a-z][A-Za-z0-9]{0,63}$/
 
 function reject(detail: string): SluiceError {

@@ -7,7 +7,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { link, mkdir, open, readFile, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { HeadOutcome, ObjectStore, PutOutcome } from '../../schemas/ports.ts'
 
 /** (F) site/metric/grid/window/cell.json */
@@ -32,7 +32,9 @@ async function flushUpTo(from: string, root: string): Promise<void> {
   }
 }
 
-export function createCarryStore(name: string, dir: string): ObjectStore {
+export function createCarryStore(name: string, folder: string): ObjectStore {
+  const dir = resolve(folder)
+
   const head = async (key: string): Promise<HeadOutcome> => {
     if (!KEY.test(key)) return { kind: 'unknown', reason: 'not a key of this store' }
     try {
