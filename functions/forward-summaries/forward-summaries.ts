@@ -164,8 +164,7 @@ async function forward(summary: WindowSummary, record: LogRecord, context: TaskC
   const projected = project(summary, site, policy)
   const before = ports.ledger.decisionFor(projected.identity)
   const known = before ?? (await decideOnce(projected, record, gate))
-  // A copy: the list changes as outcomes come in.
-  for (const intent of [...known.intents]) if (intent.outcome === null) await settle(intent, before === null ? 'fresh' : 'found-open', context.signal)
+  for (const intent of known.intents) if (intent.outcome === null) await settle(intent, before === null ? 'fresh' : 'found-open', context.signal)
   const final = ports.ledger.decisionFor(projected.identity) ?? known
   return receiptsOf(projected, final).map((receipt) => ({ to: 'topic', topic: OUTPUT, key: receipt.objectKey, value: context.codecs.encode('EgressReceipt', receipt) }))
 }
