@@ -128,7 +128,8 @@ function isRetry({ name, status, code }: Failure): boolean {
 export function createS3Store(options: S3StoreOptions): ObjectStore {
   const { name, bucket, expectedOwner } = options
   const endpoint = new URL(options.endpoint)
-  if (!/^https?:$/.test(endpoint.protocol) || endpoint.pathname !== '/' || endpoint.search !== '' || endpoint.username !== '') throw new TypeError(`${name}: the endpoint is not a plain URL`)
+  if (!/^https?:$/.test(endpoint.protocol) || endpoint.pathname !== '/' || endpoint.search !== '' || endpoint.username !== '')
+    throw new TypeError(`${name}: the endpoint is not a plain URL`)
   if (!BUCKET.test(bucket) || bucket.endsWith('-mrap')) throw new TypeError(`${name}: not a plain bucket name`)
   const connectionTimeout = options.connectTimeoutMs ?? 2000
   const totalMs = options.totalTimeoutMs ?? 10_000
@@ -149,7 +150,12 @@ export function createS3Store(options: S3StoreOptions): ObjectStore {
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     // Agents of our own: the global ones may carry a proxy from the environment.
-    requestHandler: { connectionTimeout, requestTimeout: totalMs, httpAgent: new HttpAgent({ keepAlive: true, maxSockets: 8 }), httpsAgent: new HttpsAgent({ keepAlive: true, maxSockets: 8 }) },
+    requestHandler: {
+      connectionTimeout,
+      requestTimeout: totalMs,
+      httpAgent: new HttpAgent({ keepAlive: true, maxSockets: 8 }),
+      httpsAgent: new HttpsAgent({ keepAlive: true, maxSockets: 8 }),
+    },
   })
   /** Each command carries its own pin: what it asks for is known to the pin alone, not read from the request. */
   const pinned = <C extends PutObjectCommand | HeadObjectCommand>(command: C, asked: Asked): C => {

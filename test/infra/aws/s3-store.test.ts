@@ -43,7 +43,10 @@ s3Test('S3: of eight writers of one key one stores, the others find the same', a
   const kinds = (await Promise.all(Array.from({ length: 8 }, () => real().put(o, signal)))).map((p) => p.kind).sort()
   // 409 is a race lost: to be tried again, never an object overwritten.
   t.is(kinds.filter((k) => k === 'stored').length, 1)
-  t.true(kinds.every((k) => k === 'stored' || k === 'exists-same' || k === 'retry'), kinds.join())
+  t.true(
+    kinds.every((k) => k === 'stored' || k === 'exists-same' || k === 'retry'),
+    kinds.join(),
+  )
 })
 
 s3Test('S3: another owner, a wrong secret, an unknown key and a missing bucket hold, they are never dropped or retried blindly (E17, E23)', async (t) => {
@@ -110,7 +113,8 @@ test('S3: exactly these headers leave, and none names a version, a host or an at
   t.is(put?.headers['x-amz-content-sha256'], o.sha256.toString('hex'), 'the payload is signed, not UNSIGNED-PAYLOAD')
   t.is(put?.headers['x-amz-checksum-sha256'], o.sha256.toString('base64'))
   const signed = /SignedHeaders=([^,]+)/.exec(put?.headers.authorization ?? '')?.[1]?.split(';') ?? []
-  for (const header of ['if-none-match', 'x-amz-checksum-sha256', 'x-amz-expected-bucket-owner', 'x-amz-content-sha256', 'host']) t.true(signed.includes(header), `${header} is not signed`)
+  for (const header of ['if-none-match', 'x-amz-checksum-sha256', 'x-amz-expected-bucket-owner', 'x-amz-content-sha256', 'host'])
+    t.true(signed.includes(header), `${header} is not signed`)
   t.true(put?.body.equals(o.bytes))
   t.is(put?.url.replace('?x-id=PutObject', ''), `/${BUCKET}/${o.key}`)
   t.notRegex(JSON.stringify(s.seen.map((r) => r.raw)), new RegExp(`aws-sdk|nodejs|linux|darwin|${process.version.slice(1)}`, 'i'))
@@ -151,8 +155,10 @@ test.serial('S3: endpoints and proxies of the environment are not used (E16)', a
 })
 
 test('S3: odd buckets and endpoints are refused before anything is opened (E16)', (t) => {
-  for (const bucket of ['arn:aws:s3:eu-central-1:1:accesspoint/x', 'a.b', 'UPPER', 'x', 'abc/def', 'mfzwi23gnjvgw.mrap', '']) t.throws(() => storeAt('http://127.0.0.1:1', { bucket }), { instanceOf: TypeError }, bucket)
-  for (const endpoint of ['ftp://127.0.0.1', 'http://127.0.0.1/path', 'http://user:pass@127.0.0.1', 'http://127.0.0.1/?x=1']) t.throws(() => storeAt(endpoint), { instanceOf: TypeError }, endpoint)
+  for (const bucket of ['arn:aws:s3:eu-central-1:1:accesspoint/x', 'a.b', 'UPPER', 'x', 'abc/def', 'mfzwi23gnjvgw.mrap', ''])
+    t.throws(() => storeAt('http://127.0.0.1:1', { bucket }), { instanceOf: TypeError }, bucket)
+  for (const endpoint of ['ftp://127.0.0.1', 'http://127.0.0.1/path', 'http://user:pass@127.0.0.1', 'http://127.0.0.1/?x=1'])
+    t.throws(() => storeAt(endpoint), { instanceOf: TypeError }, endpoint)
 })
 
 test('S3: throttling, a broken answer, silence and a closed port are tried again, never taken for stored', async (t) => {
