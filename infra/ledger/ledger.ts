@@ -66,6 +66,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     const verifier = createVerifier(signer.vkey)
     const published = note === null ? null : verifier.open(note.toString('utf8'))
     if (note !== null && published === null) throw new SluiceError('SLU_LEDGER_CORRUPT', `${dir}: the published checkpoint is not signed by the key of this ledger`)
+    // The checkpoint is published before the first leaf is acknowledged: leaves without one mean that it was taken away (E18).
+    if (note === null && walBytes !== null && walBytes.length > 0) throw new SluiceError('SLU_LEDGER_CORRUPT', `${dir}: the published checkpoint is missing`)
     const size = published?.size ?? 0
     const found = scan(walBytes ?? Buffer.alloc(0), verifier, [size])
     // A flipped bit in the acknowledged region looks like a torn tail: what was published decides, and nothing is cut (E29).
@@ -83,7 +85,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
       index.reserve(leaf as LeafDraft)
     })
     const wal = await disk.openAppend(join(dir, 'wal'), found.bytes)
-    if (found.note === '' || found.note !== note?.toString('utf8')) await disk.replace(join(dir, 'checkpoint'), found.note === '' ? signer.sign({ size: 0, root: tree.root() }) : found.note)
+    if (found.note === '' || found.note !== note?.toString('utf8'))
+      await disk.replace(join(dir, 'checkpoint'), found.note === '' ? signer.sign({ size: 0, root: tree.root() }) : found.note)
     return new DiskLedger(dir, origin, disk, signer, wal, tree, index, unlock)
   } catch (error) {
     unlock()

@@ -6,8 +6,12 @@ import { forwardSummaries } from '../../../functions/forward-summaries/forward-s
 import { nodeHashing } from '../../../infra/hashing.ts'
 import { verifyLedger } from '../../../infra/ledger/verify.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
+import { createCodecs } from '../../../schemas/codec.ts'
+import type { LogRecord } from '../../../schemas/log.ts'
+import { cellLookupKey, type Permit, type PolicyBundle } from '../../../schemas/policy.ts'
 import type { PutOutcome } from '../../../schemas/ports.ts'
 import type { WindowSummary } from '../../../schemas/records.ts'
+import { shippedSchemas, testCodecs } from '../../helpers/codecs.ts'
 import { MemoryStore, NOW_MS, openGate, shippedPolicy, summary } from '../../helpers/gate.ts'
 
 const few = Array.from({ length: 9 }, () => 100)
@@ -178,4 +182,62 @@ test('gate: a bundle of another site is refused at construction', (t) => {
   const destinations = [new MemoryStore()]
   const ports = { ledger: null as never, destinations, hashing: nodeHashing, clock: { nowMs: () => NOW_MS, setTimer: () => () => {} } }
   t.is(code(t.throws(() => forwardSummaries({ site: 'hall-2', policy: shippedPolicy(), ports }))), 'SLU_EGRESS_POLICY')
+})
+
+test('gate: a field that another writer added rejects the summary, where a reader would resolve it away (E01)', async (t) => {
+  const { ledger, store } = await openGate()
+  const schemas = shippedSchemas()
+  const own = schemas.get('WindowSummary') as unknown as { fields: object[] }
+  const drifted = { ...own, fields: [...own.fields, { name: 'customer', type: 'string', default: '' }] } as never
+  const foreign = testCodecs()
+  const bytes = createCodecs(new Map(schemas).set('WindowSummary', drifted)).encode('WindowSummary', { ...summary(), customer: 'acme' } as never)
+  foreign.addWriter('WindowSummary', drifted)
+  t.false('customer' in foreign.decode('WindowSummary', bytes), 'the reader strips it: the gate must not rely on seeing it')
+  const ports = { ledger, destinations: [store], hashing: nodeHashing, clock: { nowMs: () => NOW_MS, setTimer: () => () => {} } }
+  const gate = forwardSummaries({ site: 'hall-1', policy: shippedPolicy(), ports })
+  const decode = (value: Buffer | null): WindowSummary => gate.decode({ value } as LogRecord, { codecs: foreign, site: 'hall-1', nowMs: () => NOW_MS })
+  t.is(code(t.throws(() => decode(bytes))), 'SLU_EGRESS_UNKNOWN_FIELD')
+  const sound = foreign.encode('WindowSummary', summary())
+  t.is(decode(sound).metric, 'hw.power')
+  for (const bad of [null, Buffer.alloc(0), sound.subarray(0, 40), Buffer.concat([sound, Buffer.from([0])])])
+    t.throws(() => decode(bad), { message: /SLU_RECORD_UNDECODABLE|SLU_EGRESS_UNKNOWN_FIELD/ })
+})
+
+test('gate: a cell that the next bundle lists does not open the windows in which it was unlisted (E30)', async (t) => {
+  const { dir, store, ledger, send } = await openGate()
+  const unlisted = summary({ pool: 'pool-z' })
+  t.like((await send(unlisted))[0], { decision: 'denied', reasons: ['cell-not-permitted'] })
+  await ledger.close()
+  const base = shippedPolicy()
+  const power = base.permits.get('hw.power') as Permit
+  const loose: PolicyBundle = {
+    ...base,
+    hash: 'f'.repeat(64),
+    permits: new Map(base.permits).set('hw.power', { ...power, cells: [...power.cells, 'pool-z'] }),
+    cells: new Map(base.cells).set(cellLookupKey('pool-z', {}), 'pool-z'),
+  }
+  const again = await openGate({ dir, store, policy: loose })
+  t.like((await again.send(unlisted))[0], { decision: 'denied', reasons: ['decided-as-unlisted'] })
+  t.is(store.puts, 0)
+  const later = { windowStartMs: unlisted.windowEndMs, windowEndMs: unlisted.windowEndMs + 5000 }
+  t.like((await again.send({ ...unlisted, ...later }))[0], { decision: 'released' }, 'new windows are decided by the new bundle')
+})
+
+test('gate: when the PUT begins, intent, bytes and published checkpoint are on the disk already', async (t) => {
+  const store = new MemoryStore()
+  const { dir, send } = await openGate({ store })
+  const put = store.put
+  let seen: unknown
+  store.put = async (object, signal) => {
+    const [, size] = readFileSync(join(dir, 'checkpoint'), 'utf8').split('\n')
+    seen = {
+      size,
+      intent: readFileSync(join(dir, 'wal'), 'latin1').includes('"type":"intent"'),
+      objects: readdirSync(join(dir, 'objects')),
+      verified: (await verifyLedger(dir)).verified,
+    }
+    return put(object, signal)
+  }
+  const [receipt] = await send(summary())
+  t.deepEqual(seen, { size: '1', intent: true, objects: [receipt?.sha256], verified: true })
 })

@@ -1,4 +1,4 @@
-import { readFileSync, statSync, writeFileSync, cpSync } from 'node:fs'
+import { readFileSync, rmSync, statSync, writeFileSync, cpSync } from 'node:fs'
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import test from 'ava'
@@ -163,4 +163,90 @@ test('ledger: changed bytes of an object are named by the leaf of their intent (
   await ledger.close()
   writeFileSync(join(dir, 'objects', intent(1).sha256), 'x')
   t.like(await verifyLedger(dir), { verified: false, problem: { leaf: 1 } })
+})
+
+test('ledger: leaves without their published checkpoint are held, or a torn tail could hide what was acknowledged (E18)', async (t) => {
+  const dir = await filled(2)
+  rmSync(join(dir, 'checkpoint'))
+  t.is(code(await t.throwsAsync(openLedger({ dir, origin: ORIGIN }))), 'SLU_LEDGER_CORRUPT')
+})
+
+test('ledger: a checkpoint of another history, another key or another origin is held (E18)', async (t) => {
+  const dir = await filled(2)
+  const other = await filled(2)
+  const own = readFileSync(join(dir, 'checkpoint'))
+  writeFileSync(join(dir, 'checkpoint'), readFileSync(join(other, 'checkpoint')))
+  t.is(code(await t.throwsAsync(openLedger({ dir, origin: ORIGIN }))), 'SLU_LEDGER_CORRUPT')
+  writeFileSync(join(dir, 'checkpoint'), own)
+  t.is(code(await t.throwsAsync(openLedger({ dir, origin: `${ORIGIN}2` }))), 'SLU_LEDGER_CORRUPT')
+  rmSync(join(dir, 'key'))
+  t.is(code(await t.throwsAsync(openLedger({ dir, origin: ORIGIN }))), 'SLU_LEDGER_CORRUPT', 'a lost key is never replaced in silence')
+})
+
+test('ledger: a write cut short by a full disk at any byte is never acknowledged, and a new start goes on without it', async (t) => {
+  for (const cut of [0, 1, 8, 9, 100, 600]) {
+    const dir = await filled(1)
+    const disk: Disk = {
+      ...nodeDisk,
+      openAppend: async (path, bytes) => {
+        const file = await nodeDisk.openAppend(path, bytes)
+        const append = async (more: Buffer): Promise<void> => {
+          await file.append(more.subarray(0, cut))
+          throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+        }
+        return { bytes: file.bytes, append, close: () => file.close() }
+      },
+    }
+    const ledger = await openLedger({ dir, origin: ORIGIN, disk })
+    t.is(code(await t.throwsAsync(ledger.append([denied(1)]))), 'SLU_LEDGER_UNWRITABLE')
+    t.is(ledger.decisionFor(denied(1)), null, 'what is not durable is not decided')
+    await ledger.close()
+    const again = await openLedger({ dir, origin: ORIGIN })
+    t.is(again.size, 1)
+    t.deepEqual(await again.append([denied(1)]), [{ index: 1 }])
+    t.true((await again.verify()).verified)
+    await again.close()
+  }
+})
+
+test('ledger: when the checkpoint cannot be published nothing is acknowledged; the next start finds the leaves whole', async (t) => {
+  const dir = await filled(1)
+  const disk: Disk = { ...nodeDisk, replace: (path, bytes, mode) => (path.endsWith('checkpoint') ? Promise.reject(new Error('EIO')) : nodeDisk.replace(path, bytes, mode)) }
+  const ledger = await openLedger({ dir, origin: ORIGIN, disk })
+  await t.throwsAsync(ledger.append([denied(1)]))
+  await ledger.close()
+  t.true((await verifyLedger(dir)).verified, 'what stands behind the published checkpoint does not unmake it')
+  const again = await openLedger({ dir, origin: ORIGIN })
+  t.is(again.size, 2)
+  t.like(await again.verify(), { verified: true, size: 2 })
+  await again.close()
+})
+
+test('ledger: appends that wait together share one flush, each with its own index', async (t) => {
+  let flushes = 0
+  const disk: Disk = {
+    ...nodeDisk,
+    openAppend: async (path, bytes) => {
+      const file = await nodeDisk.openAppend(path, bytes)
+      return { bytes: file.bytes, append: (more) => (flushes++, file.append(more)), close: () => file.close() }
+    },
+  }
+  const ledger = await openLedger({ dir: temporaryFolder(), origin: ORIGIN, disk })
+  const done = await Promise.all(Array.from({ length: 50 }, (_, i) => ledger.append([denied(i)])))
+  t.deepEqual(
+    done.map(([one]) => one?.index),
+    Array.from({ length: 50 }, (_, i) => i),
+  )
+  t.true(flushes <= 2, `${flushes} flushes`)
+  t.true((await ledger.verify()).verified)
+  await ledger.close()
+})
+
+test('ledger: a leaf that has no canonical form is refused alone, and the ledger goes on', async (t) => {
+  const ledger = await openLedger({ dir: temporaryFolder(), origin: ORIGIN })
+  t.is(code(await t.throwsAsync(ledger.append([{ ...denied(1), version: 1.5 }]))), 'SLU_EGRESS_HOLD')
+  t.is(code(await t.throwsAsync(ledger.append([{ ...denied(1), reasons: ['x'.repeat(70_000)] }]))), 'SLU_EGRESS_HOLD')
+  t.deepEqual(await ledger.append([denied(1)]), [{ index: 0 }])
+  await ledger.close()
+  t.is(code(await t.throwsAsync(ledger.append([denied(2)]))), 'SLU_LEDGER_UNWRITABLE')
 })
