@@ -45,8 +45,8 @@ test.serial('start: SIGTERM in the middle of work ends with exit 0 within the gr
   t.timeout(120_000)
   const site = siteInFolder((s) => (s.simulation.faults = []))
   const first = startSluice(['start', '--json', '--site', site.file])
-  await until(() => first.stderr().includes('is running'), 30_000)
-  await until(() => /requests [1-9]\d+/.test(first.stderr()), 30_000)
+  await until(() => first.stderr().includes('is running'), 60_000)
+  await until(() => /requests [1-9]\d+/.test(first.stderr()), 60_000)
   first.child.kill('SIGTERM')
   const ended = await first.finished
   t.is(ended.code, 0, ended.stderr)
@@ -62,7 +62,7 @@ test.serial('start: SIGKILL in the middle of work loses no request: after a rest
   t.timeout(120_000)
   const site = siteInFolder((s) => (s.simulation.faults = []))
   const first = startSluice(['start', '--json', '--site', site.file])
-  await until(() => /requests [1-9]\d+/.test(first.stderr()), 40_000)
+  await until(() => /requests [1-9]\d+/.test(first.stderr()), 60_000)
   first.child.kill('SIGKILL')
   await first.finished
   const second = await sluice(['start', '--for', '8s', '--json', '--site', site.file])

@@ -1,0 +1,117 @@
+import test from 'ava'
+import { testCodecs } from '../helpers/codecs.ts'
+import type { LogRecord } from '../../schemas/log.ts'
+import { createCombineProcessor } from '../../streams/combine.ts'
+import type { CombineFunction, PartialRecord } from '../../streams/define-function.ts'
+import type { Effects, PartitionProcessor } from '../../streams/processor.ts'
+
+const definition: CombineFunction<string> = {
+  kind: 'combine',
+  name: 'c',
+  inputs: ['partials'],
+  outputs: ['windows'],
+  windowMs: 10,
+  decode: (record) => {
+    const p = JSON.parse(record.value?.toString() ?? '') as PartialRecord<string>
+    return p.kind === 'marker' ? { ...p, readThrough: 0n } : { ...p, firstOffset: BigInt(p.firstOffset), lastOffset: BigInt(p.lastOffset) }
+  },
+  result: (group, window, slots) => ({
+    to: 'topic',
+    topic: 'windows',
+    key: group,
+    value: Buffer.from(`${window.endMs}:${slots.map((s) => `${s.sourcePartition}=${s.value}${s.partial ? '?' : ''}`).join()}`),
+  }),
+}
+const processor = (): PartitionProcessor => createCombineProcessor(definition, { topic: 'partials', partition: 0, context: { codecs: testCodecs(), site: 's' } })
+const begin = (): PartitionProcessor => {
+  const p = processor()
+  p.begin(null, new Map())
+  return p
+}
+let next = 0
+const at = (value: object): LogRecord => ({
+  topic: 'partials',
+  partition: 0,
+  offset: BigInt(next++),
+  timestampMs: 0,
+  appendMs: 0,
+  key: null,
+  value: Buffer.from(JSON.stringify(value)),
+  headers: [],
+})
+const partial = (source: number, end: number, value: string, more: { first?: number; last?: number; partial?: boolean; group?: string } = {}): LogRecord =>
+  at({
+    kind: 'partial',
+    sourcePartition: source,
+    windowStartMs: end - 10,
+    windowEndMs: end,
+    group: more.group ?? 'g',
+    firstOffset: more.first ?? 0,
+    lastOffset: more.last ?? 9,
+    partial: more.partial ?? false,
+    parametersHash: 'h',
+    value,
+  })
+const marker = (source: number, closedThroughMs: number, partitionCount = 2): LogRecord =>
+  at({ kind: 'marker', functionName: 'w', sourcePartition: source, partitionCount, closedThroughMs, readThrough: 0, parametersHash: 'h' })
+const run = (p: PartitionProcessor, ...records: LogRecord[]): Effects => p.process(records, (records.at(-1)?.offset ?? -1n) + 1n)
+const results = (e: Effects): string[] => e.batches.flatMap((b) => b.records.map((r) => String(r.value)))
+
+test.beforeEach(() => {
+  next = 0
+})
+
+test.serial('combine: a window closes when every source partition has marked it, not before (W7)', (t) => {
+  const p = begin()
+  t.deepEqual(results(run(p, partial(0, 10, 'a'), partial(1, 10, 'b'), marker(0, 10))), [])
+  t.deepEqual(results(run(p, marker(1, 10))), ['10:0=a,1=b'])
+})
+
+test.serial('combine: marks and count only rise: an older marker or a smaller count opens nothing again (W7)', (t) => {
+  const p = begin()
+  t.deepEqual(results(run(p, partial(0, 10, 'a'), marker(0, 20), marker(0, 10), marker(1, 10), marker(1, 0, 1))), ['10:0=a'])
+  t.deepEqual(results(run(p, partial(1, 20, 'c'), marker(1, 20))), ['20:1=c'])
+})
+
+test.serial('combine: a slot is replaced only by a range that covers it; a partial one never replaces (W7)', (t) => {
+  const p = begin()
+  const records = [
+    partial(0, 10, 'wide', { first: 0, last: 9 }),
+    partial(0, 10, 'narrow', { first: 3, last: 9 }),
+    partial(0, 10, 'cut', { first: 0, last: 9, partial: true }),
+    partial(1, 10, 'x', { first: 5, last: 6 }),
+    partial(1, 10, 'y', { first: 4, last: 6 }),
+  ]
+  t.deepEqual(results(run(p, ...records, marker(0, 10), marker(1, 10))), ['10:0=wide,1=y'])
+})
+
+test.serial('combine: a partial for a closed window is a duplicate if its source had marked it, else late (W7)', (t) => {
+  const p = begin()
+  run(p, partial(0, 10, 'a'), marker(0, 10), marker(1, 10))
+  const again = run(p, partial(0, 10, 'a'))
+  t.deepEqual([again.late.length, again.skipped], [0, 1])
+  const grown = run(p, partial(2, 10, 'new source'))
+  t.is(grown.late.length, 1)
+})
+
+test.serial('combine: a successor from the checkpoint emits the same windows and calls nothing late (C2, W7)', (t) => {
+  const records = [partial(0, 10, 'a'), marker(0, 10, 2), partial(1, 20, 'd'), partial(1, 10, 'b'), marker(1, 10), partial(0, 20, 'c'), marker(0, 20), marker(1, 20)]
+  const expected = ['10:0=a,1=b', '20:0=c,1=d']
+  for (let cut = 1; cut < records.length; cut++) {
+    const first = begin()
+    const before = run(first, ...records.slice(0, cut))
+    const checkpoint = first.checkpoint()
+    const second = processor()
+    second.begin(checkpoint, new Map())
+    const after = run(second, ...records.slice(Number(checkpoint.nextOffset)))
+    t.deepEqual([...new Set([...results(before), ...results(after)])], expected, `cut at ${cut}`)
+    t.is(before.late.length + after.late.length, 0, `cut at ${cut}`)
+  }
+})
+
+test.serial('combine: with lost metadata marks are rebuilt from markers, and what had been closed comes again only as partial (W6)', (t) => {
+  const records = [partial(0, 10, 'a'), marker(0, 10), partial(1, 10, 'b'), marker(1, 10)]
+  const p = processor()
+  p.begin({ nextOffset: 2n, metadata: 'garbage' }, new Map([['partials', records]]))
+  t.deepEqual(results(run(p, ...records.slice(2))), ['10:1=b?'])
+})

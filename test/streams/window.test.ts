@@ -1,0 +1,224 @@
+import test from 'ava'
+import { testCodecs } from '../helpers/codecs.ts'
+import { SluiceError } from '../../schemas/errors.ts'
+import type { LogRecord } from '../../schemas/log.ts'
+import type { MarkerFacts, WindowFunction, WindowParameters } from '../../streams/define-function.ts'
+import type { Effects, PartitionProcessor } from '../../streams/processor.ts'
+import { TICK_HEADER } from '../../streams/tick.ts'
+import { createWindowProcessor } from '../../streams/window.ts'
+
+interface Reading {
+  readonly id: string
+  readonly eventMs: number
+  readonly counter: number
+}
+interface Sum {
+  ids: string[]
+  delta: number
+}
+
+const PARAMETERS: WindowParameters = { windowMs: 10, graceMs: 3, outOfOrdernessMs: 4, skewMs: 15, maxGapMs: 20, idleMs: 25 }
+const context = { codecs: testCodecs(), site: 's' }
+
+const definition = (parameters: WindowParameters = PARAMETERS): WindowFunction<Reading, Sum, number> => ({
+  kind: 'window',
+  name: 'w',
+  inputs: ['in'],
+  outputs: ['partials'],
+  partialsTopic: 'partials',
+  parameters,
+  decode: (record) => {
+    const text = record.value?.toString() ?? ''
+    if (text === 'broken') throw new SluiceError('SLU_RECORD_UNDECODABLE', 'broken')
+    return JSON.parse(text) as Reading
+  },
+  eventTimeMs: (r) => r.eventMs,
+  identity: (r) => r.id,
+  add: (window, r, before: number | undefined) => {
+    const sum = window.group('all', () => ({ ids: [], delta: 0 }))
+    sum.ids.push(r.id)
+    if (before !== undefined && r.counter > before) sum.delta += r.counter - before
+  },
+  predecessor: { keyOf: () => 'one', of: (r) => r.counter },
+  encodePartial: (g) => ({
+    key: g.key,
+    value: Buffer.from(JSON.stringify({ end: g.endMs, first: Number(g.firstOffset), last: Number(g.lastOffset), partial: g.partial, ...g.state })),
+  }),
+  encodeMarker: (m) => Buffer.from(JSON.stringify({ ...m, readThrough: String(m.readThrough) })),
+  decodeMarker: (record) => {
+    const m = JSON.parse(record.value?.toString() ?? '{}') as MarkerFacts & { closedThroughMs?: number }
+    return m.closedThroughMs === undefined ? null : { ...m, readThrough: BigInt(m.readThrough) }
+  },
+})
+
+const processor = (parameters?: WindowParameters): PartitionProcessor =>
+  createWindowProcessor(definition(parameters), {
+    topic: 'in',
+    partition: 1,
+    partitionCount: 2,
+    partialsPartitionCount: 3,
+    context,
+    hash: (text) => Buffer.from(text).toString('hex'),
+  })
+
+const record = (offset: number, eventMs: number, more: Partial<Reading> & { appendMs?: number | null } = {}): LogRecord => ({
+  topic: 'in',
+  partition: 1,
+  offset: BigInt(offset),
+  timestampMs: 0,
+  appendMs: more.appendMs === undefined ? 1000 : more.appendMs,
+  key: null,
+  value: Buffer.from(JSON.stringify({ id: more.id ?? `r${offset}`, eventMs, counter: more.counter ?? 0 })),
+  headers: [],
+})
+const begin = (p: PartitionProcessor): PartitionProcessor => {
+  p.begin(null, new Map())
+  return p
+}
+const run = (p: PartitionProcessor, ...records: LogRecord[]): Effects => p.process(records, (records.at(-1)?.offset ?? -1n) + 1n)
+const partials = (e: Effects): { end: number; ids: string[]; delta: number; first: number; last: number; partial: boolean }[] =>
+  e.batches.flatMap((b) => b.records.filter((r) => r.partition === undefined && r.topic === 'partials').map((r) => JSON.parse(String(r.value))))
+const markers = (e: Effects): { closedThroughMs: number; readThrough: string }[] =>
+  e.batches.flatMap((b) => b.records.filter((r) => r.partition !== undefined && r.topic === 'partials').map((r) => JSON.parse(String(r.value))))
+
+test('window: it closes when the watermark passes end and grace, not before (W3), and names what was folded in (W4)', (t) => {
+  const p = begin(processor())
+  t.deepEqual(partials(run(p, record(0, 1), record(1, 8), record(2, 16))), [])
+  const closing = run(p, record(3, 17))
+  t.deepEqual(partials(closing), [{ end: 10, first: 0, last: 1, partial: false, ids: ['r0', 'r1'], delta: 0 }])
+  t.is(closing.windowsClosed, 1)
+})
+
+test('window: partials come in a batch before the markers, which go to every partition of the partials topic (W7)', (t) => {
+  const closing = run(begin(processor()), record(0, 1), record(1, 17))
+  t.is(closing.batches.length, 2)
+  t.deepEqual(
+    closing.batches[0]?.records.map((r) => r.partition),
+    [undefined],
+  )
+  t.deepEqual(
+    closing.batches[1]?.records.map((r) => r.partition),
+    [0, 1, 2],
+  )
+  t.like(markers(closing)[0], { closedThroughMs: 10, readThrough: '2', partitionCount: 2, sourcePartition: 1 })
+})
+
+test('window: a record dated later than its append time allows is a dead letter and closes nothing (W1); without append time nothing is guessed', (t) => {
+  const p = begin(processor())
+  const parked = run(p, record(0, 1), record(1, 1016), record(2, 5, { appendMs: null }))
+  t.deepEqual(
+    parked.deadLetters.map((d) => d.error.code),
+    ['SLU_RECORD_FUTURE', 'SLU_LOG_TOPIC_MISCONFIGURED'],
+  )
+  t.deepEqual(partials(parked), [])
+})
+
+test('window: a record of a closed window is late, never folded in (W2); one that cannot be decoded is a dead letter', (t) => {
+  const p = begin(processor())
+  run(p, record(0, 1), record(1, 17))
+  const late = run(p, record(2, 9), { ...record(3, 0), value: Buffer.from('broken') })
+  t.deepEqual(
+    late.late.map((r) => r.offset),
+    [2n],
+  )
+  t.deepEqual(
+    late.deadLetters.map((d) => d.error.code),
+    ['SLU_RECORD_UNDECODABLE'],
+  )
+})
+
+test('window: the same identity is folded once per open window (W10)', (t) => {
+  const p = begin(processor())
+  const twice = run(p, record(0, 1, { id: 'a' }), record(1, 1, { id: 'a' }), record(2, 17))
+  t.deepEqual(partials(twice)[0]?.ids, ['a'])
+  t.is(twice.skipped, 1)
+})
+
+test('window: a successor from the checkpoint computes the same bytes, what was dealt with before is skipped and not late (W2, W5)', (t) => {
+  const records = [
+    record(0, 1, { counter: 5 }),
+    record(1, 8, { counter: 9 }),
+    record(2, 12, { counter: 11 }),
+    record(3, 3, { counter: 6 }),
+    record(4, 17, { counter: 20 }),
+    record(5, 2),
+    record(6, 26, { counter: 25 }),
+    record(7, 40, { counter: 30 }),
+  ]
+  const whole = begin(processor())
+  const expected = partials(run(whole, ...records))
+  for (let cut = 1; cut < records.length; cut++) {
+    const first = begin(processor())
+    const before = run(first, ...records.slice(0, cut))
+    const checkpoint = first.checkpoint()
+    const second = processor()
+    second.begin(checkpoint, new Map())
+    const after = run(second, ...records.slice(Number(checkpoint.nextOffset)))
+    const seen = new Map([...partials(before), ...partials(after)].map((x) => [x.end, x]))
+    t.deepEqual([...seen.values()], expected, `cut at ${cut}`)
+    t.deepEqual(
+      [...before.late, ...after.late].map((r) => r.offset),
+      [5n],
+      `cut at ${cut}`,
+    )
+  }
+})
+
+test('window: the predecessor is the newest by event time; an older record gets none and does not replace it (W5)', (t) => {
+  const p = begin(processor())
+  // 10 → 14 gives 4; the older 12 gives nothing; 16 counts from 14, not from 12.
+  const closing = run(p, record(0, 1, { counter: 10 }), record(1, 5, { counter: 14 }), record(2, 3, { counter: 12 }), record(3, 7, { counter: 16 }), record(4, 17))
+  t.is(partials(closing)[0]?.delta, 6)
+})
+
+test('window: a predecessor older than maxGapMs is never used (W5)', (t) => {
+  const p = begin(processor({ ...PARAMETERS, maxGapMs: 3 }))
+  t.is(partials(run(p, record(0, 1, { counter: 1 }), record(1, 8, { counter: 9 }), record(2, 17)))[0]?.delta, 0)
+})
+
+test('window: other parameters under the same group are refused at start (W3)', (t) => {
+  const p = begin(processor())
+  run(p, record(0, 1))
+  t.throws(() => processor({ ...PARAMETERS, graceMs: 4 }).begin(p.checkpoint(), new Map()), { message: /SLU_WINDOW_PARAMETERS/ })
+})
+
+test('window: lost metadata is taken from the partition’s own last marker; without one the windows at the start are partial (W6)', (t) => {
+  const p = begin(processor())
+  const closing = run(p, record(0, 1), record(1, 17))
+  const rows = closing.batches
+    .flatMap((b) => b.records)
+    .filter((r) => r.partition === 0)
+    .map((r, i): LogRecord => ({ ...record(i, 0), topic: 'partials', value: r.value }))
+  const found = processor()
+  found.begin({ nextOffset: 0n, metadata: '' }, new Map([['partials', rows]]))
+  const replay = run(found, record(0, 1), record(1, 17))
+  t.deepEqual([partials(replay), replay.late.length, replay.skipped], [[], 0, 1])
+  const lost = processor()
+  lost.begin({ nextOffset: 1n, metadata: '' }, new Map())
+  t.true(partials(run(lost, record(1, 8), record(2, 17)))[0]?.partial)
+})
+
+test('window: a new owner first says what it restored (W7)', (t) => {
+  const p = begin(processor())
+  run(p, record(0, 1), record(1, 17))
+  const { effects } = processor().begin(p.checkpoint(), new Map())
+  t.is(markers(effects).length, 3)
+  t.is(markers(effects)[0]?.closedThroughMs, 10)
+})
+
+test('window: an idle partition is ticked once, the tick closes its windows for every reader and is nothing else (W8)', (t) => {
+  const p = begin(processor())
+  run(p, record(0, 980), record(1, 981))
+  const idle = (nowMs: number, atEnd: boolean): Effects => p.onTimer?.(nowMs, atEnd) as Effects
+  t.deepEqual(idle(1000, true).batches, [])
+  t.deepEqual(idle(1030, false).batches, [], 'not at the end: not idle')
+  const ticked = idle(1030, true).batches[0]?.records[0]
+  t.deepEqual([ticked?.topic, ticked?.partition, ticked?.headers?.[0]?.[0], String(ticked?.headers?.[0]?.[1])], ['in', 1, TICK_HEADER, '1005'])
+  t.deepEqual(idle(1031, true).batches, [], 'a second tick before the first was read')
+  const closing = run(p, { ...record(2, 0), value: null, appendMs: 1030, headers: ticked?.headers ?? [] })
+  t.deepEqual(
+    partials(closing).map((x) => x.end),
+    [990],
+  )
+  t.is(closing.late.length + closing.deadLetters.length, 0)
+})
