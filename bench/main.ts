@@ -9,6 +9,7 @@ import { humanNumber, machine, type Bench, type BenchCase } from './report.ts'
 /** Loaded on demand: a benchmark may need what another does not. */
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   telemetry: async () => (await import('./telemetry.ts')).telemetry,
+  router: async () => (await import('./router.ts')).routerBench,
   pipeline: async () => (await import('./pipeline.ts')).pipelineBench,
 }
 

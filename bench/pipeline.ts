@@ -152,7 +152,7 @@ async function run(report: (result: BenchCase) => void): Promise<void> {
   }
   const kafka = await startKafka({ brokers: 1 })
   try {
-    const driver = await createKafkaDriver({ brokers: kafka.bootstrap })
+    const driver = createKafkaDriver({ brokers: kafka.bootstrap })
     await rounds('Kafka, broker on the same machine', driver, report)
     await driver.close()
   } finally {

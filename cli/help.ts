@@ -16,7 +16,7 @@ export function helpPage(code: ErrorCode): string[] {
   const row = errors[code]
   const http = (row as { http?: number }).http
   return [
-    `${code}`,
+    code,
     `  what        ${row.what}`,
     `  why         ${row.why}`,
     `  fix         ${row.fix}`,

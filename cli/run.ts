@@ -42,7 +42,8 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
   const loaded = loadSite(siteFile)
   const isSimulating = args.includes(SIMULATED)
   if (isSimulating && loaded.site.simulation === undefined) throw new SluiceError('SLU_USE', `${SIMULATED}: the site has no simulation`)
-  const functions = await Promise.all(args.filter((a) => a !== SIMULATED).map((a): Promise<FunctionName | AnyFunction> | FunctionName => (isFunctionName(a) ? a : loadHandler(a))))
+  const functions: (FunctionName | AnyFunction)[] = []
+  for (const arg of args) if (arg !== SIMULATED) functions.push(isFunctionName(arg) ? arg : await loadHandler(arg))
   const signal = untilSignal()
   const site = new SiteProcess({
     loaded,

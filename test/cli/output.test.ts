@@ -1,10 +1,11 @@
+import { stripVTControlCharacters } from 'node:util'
 import test from 'ava'
 import { renderError, toJson } from '../../cli/output.ts'
 import { SluiceError } from '../../schemas/errors.ts'
 
 test('output: an error shows code, what, which, why, fix and the help command, each once', (t) => {
   const error = new SluiceError('SLU_LOG_UNREACHABLE', '127.0.0.1:1', new Error('connect ECONNREFUSED 127.0.0.1:1'))
-  const text = renderError(error).replaceAll(/\u001b\[[0-9;]*m/g, '')
+  const text = stripVTControlCharacters(renderError(error))
   t.deepEqual(
     text.split('\n').map((l) => l.trim().split(/\s/)[0]),
     ['SLU_LOG_UNREACHABLE', '127.0.0.1:1', 'because', 'fix:'],

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util'
 import test from 'ava'
 import { renderLine, renderScreen } from '../../cli/screen.ts'
 import { parseDuration, startReport } from '../../cli/start.ts'
@@ -51,12 +52,9 @@ test('start: the report holds the names that scripts read', (t) => {
 })
 
 test('start: the screen says SIMULATED, names what is held and why, and never exceeds the width', (t) => {
-  const plain = renderScreen(status, 200).replaceAll(/\u001b\[[0-9;]*m/g, '')
+  const plain = stripVTControlCharacters(renderScreen(status, 200))
   for (const words of ['SIMULATED', 'held: hardware.telemetry/3 SLU_LOG_DLQ_UNWRITABLE', 'vllm-1 DRAIN', '×0.80', '2 released (1.5 KiB)', 'unsigned', 'xid-79', '! something'])
     t.true(plain.includes(words), words)
-  for (const line of renderScreen(status, 60)
-    .replaceAll(/\u001b\[[0-9;]*m/g, '')
-    .split('\n'))
-    t.true(line.length <= 60, line)
+  for (const line of stripVTControlCharacters(renderScreen(status, 60)).split('\n')) t.true(line.length <= 60, line)
   t.regex(renderLine(status), /requests 5\/5.*egress 2\/1\/1.*assess-health held/)
 })

@@ -46,8 +46,8 @@ const definition = (parameters: WindowParameters = PARAMETERS): WindowFunction<R
   }),
   encodeMarker: (m) => Buffer.from(JSON.stringify({ ...m, readThrough: String(m.readThrough) })),
   decodeMarker: (record) => {
-    const m = JSON.parse(record.value?.toString() ?? '{}') as MarkerFacts & { closedThroughMs?: number }
-    return m.closedThroughMs === undefined ? null : { ...m, readThrough: BigInt(m.readThrough) }
+    const m = JSON.parse(record.value?.toString() ?? '{}') as Omit<MarkerFacts, 'readThrough' | 'closedThroughMs'> & { closedThroughMs?: number; readThrough: string }
+    return m.closedThroughMs === undefined ? null : { ...m, closedThroughMs: m.closedThroughMs, readThrough: BigInt(m.readThrough) }
   },
 })
 

@@ -113,9 +113,3 @@ export function kafkaError(thrown: unknown, bootstrap: readonly string[], detail
   if (connection !== null) return new SluiceError(connection.code, connection.detail, thrown)
   return new SluiceError('SLU_LOG_FAILED', detail, thrown)
 }
-
-/** Whether the fetch loop and the member may simply try again. */
-export function isPassing(thrown: unknown): boolean {
-  const type = typeOf(thrown)
-  return type === null || PASSING.has(type) || type === 'UNKNOWN_TOPIC_OR_PARTITION'
-}
