@@ -102,4 +102,5 @@ async function main(argv: readonly string[]): Promise<number> {
   return code
 }
 
-process.exitCode = await main(process.argv.slice(2))
+// Everything a verb opened is closed and stdout is written synchronously: a connection that a server never ends must not keep the process.
+process.exit(await main(process.argv.slice(2)))

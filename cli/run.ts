@@ -17,7 +17,7 @@ import { startScreen } from './screen.ts'
 import { SiteProcess } from './site-process.ts'
 import { untilSignal } from './start.ts'
 
-const GRACE_MS = 10_000
+const GRACE_MS = 5000
 const SIMULATED = 'simulated-site'
 
 /** Loads the function a file exports. Throws SLU_HANDLER_INVALID. */

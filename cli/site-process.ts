@@ -70,6 +70,8 @@ export interface SiteStatus {
 
 const PROBLEMS_MAX = 50
 const DRAIN_CHECK_MS = 200
+/** Beyond the grace, for each step of a stop. */
+const STOP_STEP_MS = 2000
 
 export class SiteProcess {
   readonly #options: SiteOptions
@@ -287,7 +289,10 @@ export class SiteProcess {
     this.#isReady = false
     const quietly = async (what: string, act: () => Promise<unknown> | undefined): Promise<void> => {
       try {
-        await act()
+        // Bounded: what a broker or server does not answer must not keep the process from ending in order.
+        const bound = new Promise<'bound'>((resolve) => void systemClock.setTimer(graceMs + STOP_STEP_MS, () => resolve('bound')))
+        if ((await Promise.race([Promise.resolve(act()).then(() => 'done'), bound])) === 'bound')
+          this.#note('warn', `while stopping ${what}: not done within ${graceMs + STOP_STEP_MS} ms, left behind`)
       } catch (error) {
         this.#note('warn', `while stopping ${what}: ${error instanceof Error ? error.message : String(error)}`)
       }

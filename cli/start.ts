@@ -15,7 +15,7 @@ import { startScreen } from './screen.ts'
 import { SiteProcess, type SiteStatus } from './site-process.ts'
 
 const DRAIN_MS = 25_000
-const GRACE_MS = 10_000
+const GRACE_MS = 5000
 
 /** "20s" → 20000. Throws SLU_USE. */
 export function parseDuration(text: string): number {
