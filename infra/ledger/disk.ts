@@ -103,7 +103,7 @@ export function makeFolder(path: string): void {
   }
 }
 
-/** Takes the lock of a ledger folder; the returned function lets it go. Throws SLU_LEDGER_UNWRITABLE when another writer has it. */
+/** Takes the lock of a ledger folder; the returned function lets it go, and must be kept: the lock dies with it when it is collected. Throws SLU_LEDGER_UNWRITABLE when another writer has it. */
 export function lockFolder(dir: string): () => void {
   let db: DatabaseSync | undefined
   try {

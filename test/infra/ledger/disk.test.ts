@@ -48,8 +48,10 @@ test('disk: a folder has one writer; a killed one leaves no lock behind', async 
   t.throws(() => lockFolder(dir), { message: /SLU_LEDGER_UNWRITABLE/ })
   unlock()
   const module = fileURLToPath(new URL('../../../infra/ledger/disk.ts', import.meta.url))
-  const script = `const { lockFolder } = await import(${JSON.stringify(module)}); lockFolder(${JSON.stringify(dir)}); console.log('locked'); setInterval(() => {}, 1000)`
+  // The lock lives as long as the function that lets it go is kept: dropped, it would be collected, and the lock with it.
+  const script = `const { lockFolder } = await import(${JSON.stringify(module)}); globalThis.unlock = lockFolder(${JSON.stringify(dir)}); console.log('locked'); setInterval(() => {}, 1000)`
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
   let said = ''
   child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')))
   await until(() => said.includes('locked'), 20_000)
