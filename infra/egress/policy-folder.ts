@@ -40,7 +40,8 @@ export function parseStrictJson(file: string, bytes: Buffer): unknown {
   } catch (cause) {
     throw unusable(`${file}: not JSON`, cause)
   }
-  if (JSON.stringify(value) !== text.replaceAll(/"(?:\\.|[^"\\])*"|\s+/g, (m) => (m.startsWith('"') ? m : ''))) throw unusable(`${file}: duplicate members, or values that have another spelling`)
+  if (JSON.stringify(value) !== text.replaceAll(/"(?:\\.|[^"\\])*"|\s+/g, (m) => (m.startsWith('"') ? m : '')))
+    throw unusable(`${file}: duplicate members, or values that have another spelling`)
   return value
 }
 
