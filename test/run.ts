@@ -36,7 +36,7 @@ else if (process.env['SLUICE_REQUIRE_S3'] === '1') {
   process.exit(1)
 } else leftOut.push(`tests on a real S3 server: ${s3.reason}`)
 
-const ava = spawn(process.execPath, [fileURLToPath(new URL('../node_modules/ava/entrypoints/cli.mjs', import.meta.url)), '--concurrency', '2', ...process.argv.slice(2)], {
+const ava = spawn(process.execPath, [fileURLToPath(new URL('../node_modules/ava/entrypoints/cli.js', import.meta.url)), '--concurrency', '2', ...process.argv.slice(2)], {
   cwd: ROOT,
   env: environment,
   stdio: ['ignore', 'pipe', 'inherit'],
