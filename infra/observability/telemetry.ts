@@ -6,6 +6,7 @@
  * Must never: end the process because a collector is away, write to stdout, show an attribute outside the closed list.
  * Without an OTLP endpoint nothing is exported but `/metrics`; traces then cost nothing.
  */
+import { createServer, type AddressInfo } from 'node:net'
 import { context, diag, DiagLogLevel, logs, metrics, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto'
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus'
@@ -54,8 +55,21 @@ function splitListen(listen: string): { host: string; port: number } {
   return { host: listen.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(listen.slice(at + 1)) }
 }
 
+async function freePort(host: string): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, host, resolve)
+  })
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
 async function prometheus(listen: string): Promise<{ reader: PrometheusExporter; url: string }> {
-  const { host, port } = splitListen(listen)
+  const { host, port: asked } = splitListen(listen)
+  // The exporter takes 0 for "the default port": a free one is found here.
+  const port = asked === 0 ? await freePort(host) : asked
   // Without target_info: it would carry resource attributes such as host names. Scope labels say nothing here.
   const reader = new PrometheusExporter({ host, port, preventServerStart: true, withoutTargetInfo: true, withoutScopeInfo: true })
   try {
@@ -63,8 +77,7 @@ async function prometheus(listen: string): Promise<{ reader: PrometheusExporter;
   } catch (cause) {
     throw new SluiceError('SLU_ENV_PORT', `observability.metrics.listen ${listen}`, cause)
   }
-  const address = (reader as unknown as { _server?: { address(): { port: number } | null } })._server?.address()
-  return { reader, url: `http://${host}:${address?.port ?? port}/metrics` }
+  return { reader, url: `http://${host}:${port}/metrics` }
 }
 
 /** Starts measuring. Rejects with SLU_ENV_PORT if the metrics port is taken. */

@@ -13,6 +13,7 @@ test.serial('telemetry: /metrics shows instruments by name, with no host, no tar
   telemetry.record('messaging.process.duration', 0.02, { 'messaging.destination.name': 'telemetry.dcgm' })
   telemetry.gauge('sluice.window.open', 3, { function: 'aggregate-metrics', partition: 0 })
   telemetry.count('not.in.the.table', 1)
+  t.not(new URL(telemetry.metricsUrl as string).port, '9464', 'port 0 is a free port, never the default')
   const text = await (await fetch(telemetry.metricsUrl as string)).text()
   t.regex(text, /sluice_dead_letters(_total)?\{[^}]*code="SLU_RECORD_UNDECODABLE"[^}]*\} 2/)
   t.regex(text, /messaging_process_duration_bucket\{[^}]*le="0\.025"[^}]*\} 1/)
