@@ -1,0 +1,116 @@
+/** What kafkajs throws, as our codes: the client's own error classes, wrapped as it wraps them, and real sockets. */
+import { createServer, type AddressInfo } from 'node:net'
+import test from 'ava'
+import kafkajs from 'kafkajs'
+import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
+import { kafkaError, typeOf } from '../../../../infra/log/kafka/errors.ts'
+import { SluiceError, type ErrorCode } from '../../../../schemas/errors.ts'
+
+const BOOTSTRAP = ['kafka-1:9092', 'kafka-2:9092']
+
+const protocol = (type: string): Error => Object.assign(new Error(`the broker says ${type}`), { name: 'KafkaJSProtocolError', type, code: 1, retriable: true })
+const refused = (broker: string): Error => new kafkajs.KafkaJSConnectionError(`Connection error: connect ECONNREFUSED 10.0.0.7:9092`, { broker, code: 'ECONNREFUSED' })
+/** As the client's retrier does. */
+const retried = (error: Error): Error => new kafkajs.KafkaJSNumberOfRetriesExceeded(error, { retryCount: 10, retryTime: 500 })
+const codeOf = (thrown: unknown): ErrorCode => kafkaError(thrown, BOOTSTRAP, 'orders').code
+
+const BY_CODE: Partial<Record<ErrorCode, readonly string[]>> = {
+  SLU_LOG_TOPIC_MISSING: ['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION'],
+  SLU_LOG_FORBIDDEN: ['TOPIC_AUTHORIZATION_FAILED', 'GROUP_AUTHORIZATION_FAILED', 'CLUSTER_AUTHORIZATION_FAILED', 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED'],
+  SLU_LOG_AUTH: ['SASL_AUTHENTICATION_FAILED', 'UNSUPPORTED_SASL_MECHANISM'],
+  SLU_LOG_LISTENER: ['ILLEGAL_SASL_STATE'],
+  SLU_LOG_RECORD_TOO_LARGE: ['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE'],
+  SLU_LOG_METADATA_TOO_LARGE: ['OFFSET_METADATA_TOO_LARGE'],
+  SLU_LOG_TRUNCATED: ['OFFSET_OUT_OF_RANGE'],
+  SLU_LOG_FENCED: ['INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'INVALID_PRODUCER_ID_MAPPING'],
+  SLU_LOG_STALE_EPOCH: ['UNKNOWN_MEMBER_ID', 'ILLEGAL_GENERATION', 'REBALANCE_IN_PROGRESS', 'FENCED_INSTANCE_ID'],
+  SLU_LOG_UNREACHABLE: ['NOT_ENOUGH_REPLICAS', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION', 'REQUEST_TIMED_OUT', 'NOT_COORDINATOR_FOR_GROUP', 'CONCURRENT_TRANSACTIONS'],
+  SLU_LOG_FAILED: ['CORRUPT_MESSAGE', 'UNSUPPORTED_VERSION', 'A_CODE_OF_NEXT_YEAR'],
+}
+
+for (const [code, types] of Object.entries(BY_CODE))
+  test(`kafka errors: ${types.join(', ')} become ${code}, also inside the client's retries`, (t) => {
+    for (const type of types) {
+      t.is(codeOf(protocol(type)), code as ErrorCode, type)
+      t.is(codeOf(retried(protocol(type))), code as ErrorCode, `${type}, retried`)
+    }
+  })
+
+test('kafka errors: a bootstrap address that refuses is unreachable, never taken for an advertised one', (t) => {
+  for (const error of [refused('kafka-1:9092'), retried(refused('kafka-2:9092')), retried(retried(refused('kafka-1:9092')))]) t.is(codeOf(error), 'SLU_LOG_UNREACHABLE')
+})
+
+test('kafka errors: an address outside the bootstrap list was advertised by a broker, and the message names it', (t) => {
+  const error = kafkaError(retried(refused('broker.internal:29092')), BOOTSTRAP, 'orders')
+  t.is(error.code, 'SLU_LOG_ADVERTISED')
+  t.regex(error.detail, /broker\.internal:29092/)
+})
+
+test('kafka errors: the words of TLS mean the wrong listener, not a broker that is away', (t) => {
+  const texts = [
+    'Connection error: write EPROTO 0:error:0A00010B:SSL routines:ssl3_get_record:wrong version number',
+    'Connection error: self-signed certificate in certificate chain',
+    'Connection error: unable to verify the first certificate',
+    "Connection error: Hostname/IP does not match certificate's altnames",
+  ]
+  for (const text of texts) t.is(codeOf(retried(new kafkajs.KafkaJSConnectionError(text, { broker: 'kafka-1:9092' }))), 'SLU_LOG_LISTENER', text)
+})
+
+test('kafka errors: a refused password is SLU_LOG_AUTH, whether it has a protocol name or only a class', (t) => {
+  const bare = Object.assign(new Error('SASL PLAIN authentication failed'), { name: 'KafkaJSSASLAuthenticationError' })
+  t.is(codeOf(bare), 'SLU_LOG_AUTH')
+  t.is(codeOf(retried(bare)), 'SLU_LOG_AUTH')
+})
+
+test('kafka errors: a request without an answer and a closed connection are unreachable, not a failure that stands', (t) => {
+  t.is(codeOf(Object.assign(new Error('Request timed out'), { name: 'KafkaJSRequestTimeoutError', broker: 'kafka-1:9092' })), 'SLU_LOG_UNREACHABLE')
+  t.is(codeOf(Object.assign(new Error('Closed connection'), { name: 'KafkaJSConnectionClosedError', broker: 'kafka-1:9092' })), 'SLU_LOG_UNREACHABLE')
+})
+
+test('kafka errors: the name is found in a cause, an original error and a list of errors; a circle does not hang', (t) => {
+  const inner = protocol('GROUP_AUTHORIZATION_FAILED')
+  t.is(typeOf(new Error('outer', { cause: new Error('middle', { cause: inner }) })), 'GROUP_AUTHORIZATION_FAILED')
+  t.is(typeOf(Object.assign(new Error('outer'), { originalError: inner })), 'GROUP_AUTHORIZATION_FAILED')
+  t.is(typeOf(new AggregateError([new Error('other'), inner])), 'GROUP_AUTHORIZATION_FAILED')
+  const circle: Error & { cause?: unknown } = new Error('circle')
+  circle.cause = circle
+  t.is(typeOf(circle), null)
+  t.is(codeOf(circle), 'SLU_LOG_FAILED')
+})
+
+test('kafka errors: the cause is never lost, our own errors pass unchanged, and what is no error is no crash', (t) => {
+  for (const thrown of [protocol('REBALANCE_IN_PROGRESS'), retried(refused('elsewhere:1')), new Error('odd'), 'a text']) t.is(kafkaError(thrown, BOOTSTRAP, 'orders').cause, thrown)
+  const ours = new SluiceError('SLU_LOG_FENCED', 'lane 3')
+  t.is(kafkaError(ours, BOOTSTRAP, 'orders'), ours)
+  for (const thrown of ['a text', 7, null, undefined]) t.is(codeOf(thrown), 'SLU_LOG_FAILED')
+})
+
+/** A port on which nothing listens. */
+async function closedPort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+for (const host of ['127.0.0.1', 'localhost'])
+  test(`kafka errors: on a closed port of ${host} every part of the driver says SLU_LOG_UNREACHABLE within 10 s and none hangs`, async (t) => {
+    const driver = createKafkaDriver({ brokers: [`${host}:${await closedPort()}`] })
+    const startMs = performance.now()
+    const consumer = driver.consumer({ group: 'g', topics: ['orders'] })
+    const events = { assigned: async () => [], revoked: async () => {}, records: () => {}, held: () => {}, failed: () => {} }
+    const outcomes = await Promise.allSettled([
+      consumer.start(events),
+      driver.producer().send([{ topic: 'orders', key: null, value: Buffer.from('v') }]),
+      driver.fencedProducer('lane-1'),
+      driver.reader().open({ topic: 'orders', partitions: 'all', from: 'start', committedOnly: true, untilEnd: true }),
+      driver.admin().topics(),
+    ])
+    t.true(performance.now() - startMs < 10_000)
+    t.deepEqual(
+      outcomes.map((o) => (o.status === 'rejected' ? (o.reason as SluiceError).code : 'resolved')),
+      Array.from({ length: 5 }, () => 'SLU_LOG_UNREACHABLE' as const),
+    )
+    await driver.close()
+  })
