@@ -52,7 +52,7 @@ ava.stdout.on('data', (chunk: Buffer) => {
   for (const line of lines) {
     if (/^\s*✔ /.test(line)) counts.passed++
     else if (/^\s*✘ /.test(line)) counts.failed++
-    else if (/^\s*- /.test(line)) counts.skipped++
+    else if (/^\s*- \[skip\] /.test(line)) counts.skipped++
   }
 })
 const status = await new Promise<number>((resolve) => ava.on('close', (code) => resolve(code ?? 1)))
