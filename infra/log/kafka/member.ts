@@ -279,25 +279,32 @@ export class GroupMember implements LogConsumer {
   /** Resolves with why the ownership ended; null = we stop. */
   async #own(): Promise<Ending | null> {
     const { sessionMs } = this.#options
-    const ended = new Promise<Ending | null>((resolve) => {
-      this.#end = resolve
-    })
+    // Beats end their own ownership: an answer that comes late must not end the next one.
+    const { promise: ended, resolve: end } = Promise.withResolvers<Ending | null>()
+    this.#end = end
     if (this.#isStopping) return null
     let lastBeatMs = performance.now()
     let isBeating = false
+    const isOver = (): boolean => performance.now() - lastBeatMs > sessionMs
     const beat = async (): Promise<void> => {
-      if (isBeating) return
+      if (isBeating) {
+        // A broker that neither answers nor closes: the session is over long before the request's own limit.
+        if (!isOver()) return
+        this.#coordinator = null
+        end({ decision: 'lost', error: new SluiceError('SLU_LOG_UNREACHABLE', `no heartbeat of group ${this.#options.group} was answered for ${sessionMs} ms`) })
+        return
+      }
       isBeating = true
       try {
         await this.#heartbeat()
         lastBeatMs = performance.now()
       } catch (error) {
         const decision = decide(typeOf(error))
-        if (decision !== 'coordinator' && decision !== 'again') this.#end?.({ decision, error })
+        if (decision !== 'coordinator' && decision !== 'again') end({ decision, error })
         else {
           // A dead coordinator: while the session lasts we own, and look for the new one.
           this.#coordinator = null
-          if (performance.now() - lastBeatMs > sessionMs) this.#end?.({ decision: 'lost', error })
+          if (isOver()) end({ decision: 'lost', error })
         }
       } finally {
         isBeating = false
@@ -324,6 +331,8 @@ export class GroupMember implements LogConsumer {
       if (Buffer.byteLength(entry.metadata) > COMMIT_METADATA_BYTES_MAX)
         throw new SluiceError('SLU_LOG_METADATA_TOO_LARGE', `${keyOf(entry)}: ${Buffer.byteLength(entry.metadata)} bytes`)
     const untilMs = performance.now() + this.#options.sessionMs
+    // Of the ownership that the entries name: an answer that comes late must not end the next one.
+    const end = this.#end
     for (let backoffMs = RETRY_MIN_MS; ; backoffMs = Math.min(RETRY_MAX_MS, backoffMs * 2)) {
       this.#refuseStale(entries)
       const error = await this.#tryCommit(entries)
@@ -333,7 +342,7 @@ export class GroupMember implements LogConsumer {
       if (type === 'OFFSET_METADATA_TOO_LARGE') throw this.#explain(error)
       if (decision === 'rejoin') throw new SluiceError('SLU_LOG_STALE_EPOCH', 'the group is rebalancing', error)
       if (decision === 'lost' || decision === 'forget' || decision === 'fatal') {
-        this.#end?.({ decision, error })
+        end?.({ decision, error })
         throw decision === 'fatal' ? this.#explain(error) : new SluiceError('SLU_LOG_STALE_EPOCH', 'this member was thrown out', error)
       }
       this.#coordinator = null
