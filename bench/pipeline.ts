@@ -39,6 +39,7 @@ const functions = (): AnyFunction[] => [
     pools: [{ name: 'blackwell-a', rack: 'rack-1', members: [{ host: 'tray-*' }] }],
     tenants: [{ match: { namespace: 'tenant-*' }, tenant: '$namespace' }],
     sources: [{ topic: 'telemetry.dcgm', format: 'dcgm-exporter' }],
+    alignWithinMs: 7500,
   }),
   aggregateMetrics({
     site: 'bench',

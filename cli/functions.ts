@@ -60,14 +60,18 @@ export function buildFunction(name: FunctionName, loaded: LoadedSite, ports: Fun
   const { site } = loaded
   const { pseudonyms } = ports
   switch (name) {
-    case 'normalize-telemetry':
+    case 'normalize-telemetry': {
+      const { graceMs, outOfOrdernessMs } = site.functions['aggregate-metrics']
       return normalizeTelemetry({
         site: site.site,
         pseudonyms,
         pools: site.pools.map((p) => ({ name: p.name, members: p.members, ...(p.rack === undefined ? {} : { rack: p.rack }) })),
         tenants: site.tenants,
         sources: site.sources.map((s) => ({ topic: s.topic, format: s.format as 'dcgm-exporter' | 'neuron-monitor' })),
+        // Half of what the windows bear: the other half is for the producers themselves.
+        alignWithinMs: Math.max(2, Math.floor((graceMs + outOfOrdernessMs) / 2)),
       })
+    }
     case 'assess-health':
       return assessHealth({
         site: site.site,

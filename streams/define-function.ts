@@ -62,6 +62,11 @@ export interface MapFunction<T> extends Named {
   /** Throws a SluiceError (else SLU_RECORD_UNDECODABLE) to dead-letter the record. */
   decode(record: LogRecord, context: FunctionContext): T
   handle(value: T, record: LogRecord, context: FunctionContext): readonly Emit[]
+  /**
+   * The partitions of a member are handled in the order of record time, to within this many ms: for a map whose input partitions end in one output
+   * partition that is windowed (alignment.ts). Absent: each partition at its own pace.
+   */
+  readonly alignWithinMs?: number
 }
 
 /**
@@ -228,6 +233,8 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
   if (!Array.isArray(definition.outputs)) fail('outputs must be a list')
   if (!['map', 'fold', 'window', 'combine', 'task'].includes(definition.kind)) fail(`kind ${definition.kind} is not map, fold, window, combine or task`)
   if (typeof definition.decode !== 'function') fail('decode must be a function')
+  if (definition.kind === 'map' && definition.alignWithinMs !== undefined && !(Number.isSafeInteger(definition.alignWithinMs) && definition.alignWithinMs >= 2))
+    fail('alignWithinMs must be a whole number of ms from 2')
   if (definition.kind === 'window') {
     const p = definition.parameters
     for (const [k, v] of Object.entries(p)) if (!Number.isSafeInteger(v) || (v as number) < 0) fail(`parameters.${k} must be a whole number of ms`)

@@ -14,7 +14,7 @@ import { createFencedWriter } from './fenced-writer.ts'
 import { createFoldProcessor } from './fold.ts'
 import { createMapProcessor } from './map.ts'
 import { createOncePartition } from './once.ts'
-import { createPartitionLoop } from './partition-loop.ts'
+import { createPartitionLoop, type PartitionLoopOptions } from './partition-loop.ts'
 import { createPartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
@@ -32,6 +32,7 @@ export interface MemberParts {
   readonly topicPrefix: string
   readonly partitionsOf: ReadonlyMap<string, number>
   readonly places: Places
+  readonly aligned: PartitionLoopOptions['aligned']
   /** Text to hex digest. */
   readonly hash: (text: string) => string
   readonly ready: Promise<void>
@@ -140,6 +141,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
     fenced,
     abort,
     endOffset: options.endOffset,
+    aligned: parts.aligned,
   })
   return { running, nextOffset: first.nextOffset }
 }

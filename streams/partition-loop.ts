@@ -5,10 +5,12 @@
  * and acknowledged before the next (W7) → late records and dead letters acknowledged (D2) → the processor's checkpoint becomes committable.
  * Invariants: C1 and W5 (a checkpoint is offered only after the effects before it are acknowledged), C3 (nothing is sent after `close`), C4
  * (`stopIntake` finishes the chunk in hand and no other), D3 (an unwritable DLQ stops here), D6 (no record ends the loop).
+ * With an alignment, a chunk waits for its turn among the member's partitions (alignment.ts).
  */
 import { SluiceError, asSluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import type { Alignment } from './alignment.ts'
 import { carrierOf } from './emits.ts'
 import { retryDelayMs, sleep } from './retry.ts'
 import { traced, type PartitionSink } from './partition-sink.ts'
@@ -37,35 +39,44 @@ export interface PartitionLoopOptions {
   readonly abort: AbortController
   /** The end of the log as last seen. */
   readonly endOffset: () => bigint | null
+  /** The order among the member's partitions, and the time a chunk may span; null = each at its own pace. */
+  readonly aligned: { readonly alignment: Alignment; readonly spanMs: number } | null
 }
 
 interface Chunk {
   readonly records: readonly LogRecord[]
   readonly readTo: bigint
   readonly bytes: number
+  /** Epoch ms: the newest record time of the partition up to the first record of this chunk, no later than when it was taken. */
+  readonly headMs: number
 }
 
 export const recordBytes = (record: LogRecord): number => (record.key?.length ?? 0) + (record.value?.length ?? 0) + 64
 
-/** A delivery in slices; the last one carries `readTo`. */
-function slices(records: readonly LogRecord[], readTo: bigint): Chunk[] {
+/** A delivery in slices, none over `spanMs` of record time; the last one carries `readTo`. `sinceMs` = the newest time before it. */
+function slices(records: readonly LogRecord[], readTo: bigint, spanMs: number, sinceMs: number, nowMs: number): Chunk[] {
   const chunks: Chunk[] = []
   let from = 0
   let bytes = 0
+  let newestMs = sinceMs
+  let headMs = sinceMs
   for (const [i, record] of records.entries()) {
+    newestMs = Math.max(newestMs, Math.min(record.timestampMs, nowMs))
+    if (i === from) headMs = newestMs
     bytes += recordBytes(record)
-    const isLast = i === records.length - 1
-    if (!isLast && i - from + 1 < CHUNK_RECORDS_MAX && bytes < CHUNK_BYTES_MAX) continue
-    chunks.push({ records: records.slice(from, i + 1), readTo: isLast ? readTo : record.offset + 1n, bytes })
+    const next = records[i + 1]
+    const isSpanned = next !== undefined && Math.min(next.timestampMs, nowMs) > headMs + spanMs
+    if (next !== undefined && i - from + 1 < CHUNK_RECORDS_MAX && bytes < CHUNK_BYTES_MAX && !isSpanned) continue
+    chunks.push({ records: records.slice(from, i + 1), readTo: next === undefined ? readTo : record.offset + 1n, bytes, headMs })
     from = i + 1
     bytes = 0
   }
-  return chunks.length === 0 ? [{ records: [], readTo, bytes: 0 }] : chunks
+  return chunks.length === 0 ? [{ records: [], readTo, bytes: 0, headMs: sinceMs }] : chunks
 }
 
 /** Why over 70 lines: one state machine over the queue and the acknowledged checkpoint. */
 export function createPartitionLoop(options: PartitionLoopOptions): RunningPartition {
-  const { environment, processor, sink, fenced, abort, topic, partition } = options
+  const { environment, processor, sink, fenced, abort, topic, partition, aligned } = options
   const { clock, telemetry, stats } = environment
   const queue: Chunk[] = []
   const attributes = {
@@ -85,6 +96,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   let isRunning = false
   let isDead = false
   let waiters: (() => void)[] = []
+  let newestMs = -Infinity
 
   const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
     for (const batch of effects.batches) {
@@ -169,7 +181,9 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     if (acknowledged !== null) offer()
   }
 
-  const hasWork = (): boolean => !isStopped && !isDead && !abort.signal.aborted && (firstEffects !== null || isTimerDue || queue.length > 0)
+  const isOurTurn = (chunk: Chunk | undefined): boolean => chunk !== undefined && (aligned === null || aligned.alignment.mayRun(chunk.headMs))
+
+  const hasWork = (): boolean => !isStopped && !isDead && !abort.signal.aborted && (firstEffects !== null || isTimerDue || isOurTurn(queue[0]))
 
   const step = async (): Promise<void> => {
     if (firstEffects !== null) {
@@ -186,6 +200,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     queue.shift()
     queued = { records: queued.records - chunk.records.length, bytes: queued.bytes - chunk.bytes }
     environment.onProgress()
+    aligned?.alignment.changed()
   }
 
   const run = async (): Promise<void> => {
@@ -208,21 +223,35 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     isDead = true
     sink.hold(error)
     environment.onProgress()
+    aligned?.alignment.changed()
     if (error.disposition === 'fatal') environment.onFatal(error)
   }
 
   const kick = (): void => {
     void run()
   }
+  const leave = aligned?.alignment.join({
+    head: () => {
+      if (isStopped || isDead) return 'end'
+      if (sink.held() !== null) return 'behind'
+      const [chunk] = queue
+      if (chunk !== undefined) return chunk.headMs
+      const end = options.endOffset()
+      return end !== null && position >= end ? 'end' : 'behind'
+    },
+    pump: kick,
+  })
   kick()
 
   return {
     take: (records, readTo) => {
-      for (const chunk of slices(records, readTo)) {
+      for (const chunk of slices(records, readTo, aligned?.spanMs ?? Infinity, newestMs, clock.nowMs())) {
         queue.push(chunk)
         queued = { records: queued.records + chunk.records.length, bytes: queued.bytes + chunk.bytes }
+        newestMs = chunk.headMs
       }
       kick()
+      aligned?.alignment.changed()
     },
     stopIntake: () => {
       isStopped = true
@@ -233,6 +262,8 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${topic}/${partition}`))
       queue.length = 0
       queued = { records: 0, bytes: 0 }
+      leave?.()
+      aligned?.alignment.changed()
       await fenced?.close()
     },
     uncommitted: () => {
@@ -245,7 +276,8 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     lastCommitted: () => committed,
     onTimer: () => {
       isTimerDue = processor.onTimer !== undefined
-      if (isTimerDue) kick()
+      // Also with none due: patience with another partition may be over.
+      if (isTimerDue || aligned !== null) kick()
     },
     pump: kick,
     load: () => ({ ...queued, tracked: queued.records }),

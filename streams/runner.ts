@@ -13,6 +13,7 @@ import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Assignment, LogAdmin, LogConsumer, LogDriver, LogProducer, LogReader, LogRecord, PartitionRange, StartAt, TopicPartition } from '../schemas/log.ts'
 import type { Clock, Hashing, Random, Telemetry } from '../schemas/ports.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import { createAlignment } from './alignment.ts'
 import { createCommitter, type Committer, type CommitTarget } from './committer.ts'
 import type { AnyFunction, FunctionContext } from './define-function.ts'
 import { localise, openPartition, type MemberParts } from './open-partition.ts'
@@ -305,7 +306,10 @@ export function createRunner(options: RunnerOptions): Runner {
     })
     const hash = (text: string): string => options.hashing.sha256(Buffer.from(text, 'utf8')).toString('hex')
     const partitionsOf = new Map(infos.map((info) => [info.name, info.partitions]))
-    parts = { definition, context, driver, producer, reader, topicPrefix, partitionsOf, places, hash, ready }
+    // Half of it between the partitions, half within what is handled at once.
+    const spanMs = definition.kind === 'map' && definition.alignWithinMs !== undefined ? definition.alignWithinMs / 2 : null
+    const aligned = spanMs === null ? null : { alignment: createAlignment(spanMs, clock.nowMs), spanMs }
+    parts = { definition, context, driver, producer, reader, topicPrefix, partitionsOf, places, aligned, hash, ready }
     consumer = driver.consumer({ group, topics: inputs, bytesInFlightMax: bytesMax, ...(options.limits?.sessionMs === undefined ? {} : { sessionMs }) })
     committer = createCommitter(consumer, telemetry)
     lastCommitMs = lastMetricsMs = lastIdleProofMs = clock.nowMs()

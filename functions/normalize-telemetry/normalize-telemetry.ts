@@ -31,6 +31,8 @@ export interface NormalizeTelemetryOptions {
   readonly sources: readonly { readonly topic: string; readonly format: SourceFormat }[]
   /** Memory for templates of recent scrapes, an estimate. 0 = none: every scrape takes the correct path. Default 512 MiB (about 10 KiB a node). */
   readonly templateBytesMax?: number
+  /** Source partitions are read in step, to within this many ms of record time: they meet in the partitions of `hardware.telemetry` (W2). */
+  readonly alignWithinMs?: number
 }
 
 /** One record, read. */
@@ -88,6 +90,7 @@ export function normalizeTelemetry(options: NormalizeTelemetryOptions): MapFunct
     name: 'normalize-telemetry',
     inputs: options.sources.map((source) => source.topic),
     outputs: [OUTPUT],
+    ...(options.alignWithinMs === undefined ? {} : { alignWithinMs: options.alignWithinMs }),
     decode: (record, { codecs }) => {
       const format = formats.get(record.topic)
       if (format === undefined) throw new SluiceError('SLU_INTERNAL', `${record.topic} is no source of this site`)

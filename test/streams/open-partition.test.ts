@@ -58,6 +58,7 @@ function world(definition: AnyFunction) {
       reader,
       topicPrefix: 'p.',
       partitionsOf: new Map(),
+      aligned: null,
       places: createPlaces(1, () => undefined),
       hash: (text) => text,
       ready: Promise.resolve(),

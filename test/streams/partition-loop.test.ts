@@ -54,6 +54,7 @@ function loopOf(w: PartitionWorld, processor: PartitionProcessor, effects = NO_E
     fenced: null,
     abort: w.abort,
     endOffset: end,
+    aligned: null,
   })
 }
 const records = (...values: string[]) => values.map((value, i) => record(i, { value }))
