@@ -104,7 +104,7 @@ const functions = z
         enabled: z.boolean().default(true),
         concurrency,
         maxInFlight: count(1, 65_536, 'memory of bodies in flight').default(256),
-        perTenantMax: count(1, 65_536, 'waiting requests of one tenant').default(1000),
+        perTenantMax: count(1, 65_536, 'waiting requests of one tenant; at most maxInFlight, or it bounds nothing').default(192),
         defaultDeadlineMs: ms(100, day, 'requests without a deadline').default(60_000),
         dedupeMs: ms(1000, 7 * day, 'an id is remembered this long (R1); results are kept longer').default(600_000),
         skewMs: ms(0, day, 'createdMs may lie this far in the future').default(30_000),
@@ -190,7 +190,7 @@ export const siteSchema = z.strictObject({
         name: z.string().min(1).max(64),
         model: z.string().min(1),
         substitutes: z.array(z.string().min(1)).min(1),
-        maxContextTokens: count(1, 10_000_000, 'tokens').optional(),
+        maxContextTokens: count(1, 10_000_000, 'tokens, prompt and output').optional().describe('Longer requests stay with the model asked for. A byte counts as a token.'),
       }),
     )
     .default([]),
@@ -275,6 +275,9 @@ function references(site: Site): SiteProblem[] {
       if (!models.has(s)) say(['contracts', i, 'substitutes', j], `no endpoint serves ${s}`)
     })
   })
+  const routing = site.functions['route-inference']
+  if (routing.perTenantMax > routing.maxInFlight)
+    say(['functions', 'route-inference', 'perTenantMax'], `perTenantMax ${routing.perTenantMax} is more than maxInFlight ${routing.maxInFlight}: one tenant could fill it all`)
   site.egress.destinations.forEach((d, i) => unique('destination', d.name, ['egress', 'destinations', i, 'name']))
   const hosts = new Set((site.simulation?.hosts ?? []).map((h) => h.host))
   site.simulation?.faults.forEach((f, i) => {

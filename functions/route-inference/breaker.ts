@@ -20,6 +20,8 @@ export interface Breaker {
   opensAtMs(nowMs: number): number | null
   /** Returns what to call once with the ending. */
   begin(nowMs: number): (ending: CallEnding, endMs: number) => void
+  /** What a call that ended `neutral` has turned out to be. */
+  note(ending: CallEnding, nowMs: number): void
 }
 
 export function createBreaker(): Breaker {
@@ -73,6 +75,10 @@ export function createBreaker(): Breaker {
         if (state === 'closed') inClosed(ending, endMs)
         else if (isProbe) inHalfOpen(ending, endMs)
       }
+    },
+    note: (ending, nowMs) => {
+      if (state === 'closed') inClosed(ending, nowMs)
+      else if (state === 'half-open') inHalfOpen(ending, nowMs)
     },
   }
 }

@@ -29,6 +29,8 @@ export interface Ask {
   readonly api: EndpointApi
   /** The model asked for, then the substitutes a contract declares, in order (R2). */
   readonly models: readonly string[]
+  /** Substitutes that a contract names but does not cover this request with (R2): for the evidence. */
+  readonly barred?: readonly string[]
   readonly remainingMs: number
   /** Already tried by this request: used only if nothing else is left (R4). */
   readonly tried: ReadonlySet<string>
@@ -44,9 +46,9 @@ export interface Choice {
   readonly considered: number
   readonly lost: Readonly<Record<string, number>>
   readonly top: readonly Scored[]
-  /** Endpoints that lost for nothing but the deadline: waiting does not help them. */
+  /** Endpoints of the models too slow for the deadline, whatever else speaks against them: waiting only makes it worse. */
   readonly infeasible: number
-  /** Endpoints that may come back before the deadline. */
+  /** Endpoints that may come back and finish before the deadline. */
   readonly mayReturn: number
 }
 
@@ -61,14 +63,19 @@ export function mayServe(standing: EndpointStanding | undefined): boolean {
 /** Why an endpoint cannot take the request now; null if it can. */
 export function lostReason(candidate: Candidate, ask: Ask): string | null {
   if (candidate.api !== ask.api) return 'wrong-api'
-  if (!ask.models.some((model) => candidate.models.includes(model))) return 'wrong-model'
+  if (!ask.models.some((model) => candidate.models.includes(model))) {
+    return ask.barred?.some((model) => candidate.models.includes(model)) === true ? 'context' : 'wrong-model'
+  }
   if (!mayServe(candidate.standing)) return `unhealthy:${candidate.standing?.reasons[0] ?? candidate.standing?.verdict ?? ''}`
   if (candidate.isBreakerOpen) return 'breaker-open'
   if (candidate.isResting) return 'busy'
   if (candidate.inFlight >= candidate.slots) return 'full'
-  if (candidate.latencyMs !== null && candidate.latencyMs > ask.remainingMs) return 'infeasible'
-  return null
+  return isTooSlow(candidate, ask) ? 'infeasible' : null
 }
+
+const isTooSlow = (candidate: Candidate, ask: Ask): boolean => candidate.latencyMs !== null && candidate.latencyMs > ask.remainingMs
+/** Reasons that last as long as the configuration. */
+const LASTING: ReadonlySet<string> = new Set(['wrong-api', 'wrong-model', 'context'])
 
 /** Scores comparable within one set: latency is relative to the fastest known; an unknown one counts as the fastest, so that it is tried. */
 export function scores(candidates: readonly Candidate[]): number[] {
@@ -93,14 +100,17 @@ function powerOfTwo(values: readonly number[], random: Random): number {
 export function choose(candidates: readonly Candidate[], ask: Ask, random: Random): Choice {
   const lost: Record<string, number> = {}
   const usable: Candidate[] = []
+  let infeasible = 0
+  let mayReturn = 0
   for (const candidate of candidates) {
     const reason = lostReason(candidate, ask)
     if (reason === null) usable.push(candidate)
     else lost[reason] = (lost[reason] ?? 0) + 1
+    if (reason !== null && LASTING.has(reason)) continue
+    if (isTooSlow(candidate, ask)) infeasible++
+    else mayReturn++
   }
-  const infeasible = lost['infeasible'] ?? 0
-  const never = infeasible + (lost['wrong-api'] ?? 0) + (lost['wrong-model'] ?? 0)
-  const found = { considered: candidates.length, lost, infeasible, mayReturn: candidates.length - never }
+  const found = { considered: candidates.length, lost, infeasible, mayReturn }
   const fresh = usable.filter((c) => !ask.tried.has(c.id))
   const left = fresh.length > 0 ? fresh : usable
   for (const model of ask.models) {

@@ -49,6 +49,14 @@ test('site: references that name nothing, and names used twice, are problems', (
   t.regex(problemsOf({ ...minimal, simulation: { faults: [{ atMs: 1, kind: 'xid', code: 79, host: 'gone', gpu: 0 }] } })[0] ?? '', /not among simulation.hosts/)
 })
 
+test('site: a bound per tenant that cannot bind is refused, and the defaults bind', (t) => {
+  const routing = (fields: object): string[] => problemsOf({ ...minimal, functions: { 'route-inference': fields } })
+  t.deepEqual(routing({}), [])
+  t.deepEqual(routing({ maxInFlight: 64, perTenantMax: 64 }), [])
+  t.regex(routing({ maxInFlight: 64, perTenantMax: 65 })[0] ?? '', /route-inference\.perTenantMax: perTenantMax 65 is more than maxInFlight 64/)
+  t.regex(routing({ maxInFlight: 64 })[0] ?? '', /perTenantMax 192/)
+})
+
 test('site: a secret in the file is an unknown key, not a setting', (t) => {
   t.regex(problemsOf({ ...minimal, pseudonyms: { keyEnv: 'K', key: 'hunter2' } })[0] ?? '', /unknown key key/)
   t.regex(

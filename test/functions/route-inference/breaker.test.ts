@@ -32,3 +32,20 @@ test('breaker: more than half of twenty failures opens it, half does not (R5)', 
   breaker.begin(21)('failure', 21)
   t.true(breaker.isOpen(22))
 })
+
+test('breaker: what is noted later counts as the call it was, and a neutral ending before it counts nothing', (t) => {
+  const breaker = createBreaker()
+  for (let i = 0; i < 5; i++) {
+    breaker.begin(i)('neutral', i)
+    t.false(breaker.isOpen(i))
+    breaker.note('failure', i)
+  }
+  t.true(breaker.isOpen(5))
+  breaker.note('failure', 6)
+  t.is(breaker.opensAtMs(6), 4 + 5000, 'a late note made an open breaker wait longer')
+  breaker.begin(6000)('neutral', 6000)
+  breaker.note('success', 6000)
+  breaker.begin(6001)('success', 6001)
+  for (let i = 0; i < 4; i++) breaker.note('failure', 6002)
+  t.false(breaker.isOpen(6003))
+})

@@ -83,3 +83,15 @@ test('scores: load, latency and weight each raise the score as the formula says'
   const half = { verdict: 'DEPRIORITISE', weight: 0.5, reasons: [], isExpired: false } as const
   t.deepEqual(scores([candidate({ latencyMs: 100 }), candidate({ latencyMs: 200, inFlight: 1 }), candidate({ standing: half })]), [0.25, 1, 0.5])
 })
+
+test('choose: an endpoint too slow for the deadline may not return, whatever else keeps it busy; lasting reasons neither', (t) => {
+  const slow = candidate({ latencyMs: 1001 })
+  const counts = (all: Candidate[], more: Partial<Ask> = {}) => {
+    const { infeasible, mayReturn, lost } = choose(all, { ...ask, ...more }, () => 0)
+    return { infeasible, mayReturn, lost }
+  }
+  t.deepEqual(counts([slow]), { infeasible: 1, mayReturn: 0, lost: { infeasible: 1 } })
+  t.deepEqual(counts([{ ...slow, inFlight: 4 }, candidate({ api: 'oip', latencyMs: 5000 })]), { infeasible: 1, mayReturn: 0, lost: { full: 1, 'wrong-api': 1 } })
+  t.deepEqual(counts([slow, candidate({ inFlight: 4, latencyMs: 1000 })]), { infeasible: 1, mayReturn: 1, lost: { infeasible: 1, full: 1 } })
+  t.deepEqual(counts([candidate({ models: ['s'] }), candidate({ models: ['x'] })], { barred: ['s'] }), { infeasible: 0, mayReturn: 0, lost: { context: 1, 'wrong-model': 1 } })
+})

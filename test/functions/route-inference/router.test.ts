@@ -1,49 +1,178 @@
-import test from 'ava'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import test, { type ExecutionContext } from 'ava'
 import { createHealthTable } from '../../../functions/route-inference/health-table.ts'
 import { decodeRequest } from '../../../functions/route-inference/request.ts'
-import { createRouter } from '../../../functions/route-inference/router.ts'
+import { createRouter, type RouterOptions } from '../../../functions/route-inference/router.ts'
+import { systemClock } from '../../../infra/clock.ts'
 import { createHttpCall } from '../../../infra/endpoints/http-call.ts'
+import { startModelServer, type ModelServer } from '../../../infra/endpoints/simulator/model-server.ts'
 import { nodeHashing } from '../../../infra/hashing.ts'
 import { silentTelemetry } from '../../../infra/observability/telemetry.ts'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { systemClock } from '../../../infra/clock.ts'
+import { SluiceError } from '../../../schemas/errors.ts'
+import type { LogRecord } from '../../../schemas/log.ts'
+import type { Clock, EndpointCall, EndpointOutcome, EndpointRequest } from '../../../schemas/ports.ts'
+import type { InferenceResult, Verdict } from '../../../schemas/records.ts'
+import { createVirtualClock, settled } from '../../fakes/virtual-clock.ts'
 import { testCodecs } from '../../helpers/codecs.ts'
+import { until } from '../../helpers/until.ts'
 
 const codecs = testCodecs()
+const recordOf = (value: Buffer, key: string, nowMs: number, topic = 'inference.requests'): LogRecord => ({
+  topic,
+  partition: 0,
+  offset: 0n,
+  timestampMs: nowMs,
+  appendMs: nowMs,
+  key: Buffer.from(key),
+  value,
+  headers: [],
+})
 
-test('router: over real HTTP an endpoint that resets and one that is gone cost no request (R4)', async (t) => {
-  const good = createServer((request, response) => request.resume().on('end', () => response.end('{}')))
-  const bad = createServer((request) => request.socket.destroy())
-  const http = createHttpCall()
-  const urls: string[] = []
-  for (const server of [good, bad]) {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    urls.push(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
-  }
-  urls.push('http://127.0.0.1:1')
-  const health = createHealthTable({ codecs, clock: systemClock })
-  const endpoints = urls.map((url, i) => ({ id: `e${i}`, url, api: 'openai' as const, models: ['m'], slots: 4 }))
+interface TestEndpoint {
+  readonly id: string
+  readonly url?: string
+  readonly api?: 'openai' | 'oip'
+  readonly models?: readonly string[]
+  readonly slots?: number
+}
+
+/** A router over `call`, which is real HTTP unless told otherwise. */
+function world(endpoints: readonly TestEndpoint[], call: EndpointCall, clock: Clock, more: Partial<RouterOptions> = {}) {
+  const health = createHealthTable({ codecs, clock })
   const router = createRouter({
     routerVersion: '1',
-    pools: [{ name: 'p', accelerator: 'x', endpoints }],
+    pools: [{ name: 'p', accelerator: 'x', endpoints: endpoints.map((e) => ({ url: `http://${e.id}`, api: 'openai', models: ['m'], slots: 4, ...e })) }],
     contracts: [],
     perTenantMax: 9,
     resultBytesMax: 1e6,
-    ports: { call: http.call, clock: systemClock, random: () => 0.5, telemetry: silentTelemetry, health },
+    ports: { call, clock, random: () => 0, telemetry: silentTelemetry, health },
+    ...more,
   })
-  const nowMs = systemClock.nowMs()
-  const value = Buffer.from(JSON.stringify({ id: 'é', model: 'm', api: 'openai.chat', body: '{}', createdMs: nowMs }))
-  const decoded = decodeRequest({ topic: 't', partition: 0, offset: 0n, timestampMs: nowMs, appendMs: nowMs, key: null, value, headers: [] }, { codecs }, nodeHashing, {
-    requestBytesMax: 100,
-    defaultDeadlineMs: 10_000,
+  const verdict = (endpoint: string, name: Verdict): void => {
+    const row = { endpoint, pool: 'p', sourcePartition: 0, generation: 1, verdict: name, weight: 1, reasons: ['r'], sinceMs: 0, observedMs: 0 }
+    const value = codecs.encode('EndpointHealth', { ...row, expiresMs: clock.nowMs() + 1e9, sourceOffset: 0, causeAppendMs: null })
+    health.apply(recordOf(value, `${endpoint}/0`, clock.nowMs(), 'pool.health'))
+  }
+  const routeRecord = (value: Buffer, signal = new AbortController().signal): Promise<InferenceResult> => {
+    const decoded = decodeRequest(recordOf(value, 'r', clock.nowMs()), { codecs }, nodeHashing, { requestBytesMax: 1e5, defaultDeadlineMs: 10_000 })
+    return router.route(decoded, { signal, idempotencyKey: decoded.request.id, carrier: {} })
+  }
+  const ask = (fields: object = {}, signal?: AbortSignal): Promise<InferenceResult> =>
+    routeRecord(Buffer.from(JSON.stringify({ id: 'r', model: 'm', api: 'openai.chat', body: '{"model":"m"}', createdMs: clock.nowMs(), tenant: 't', ...fields })), signal)
+  return { ask, routeRecord, verdict }
+}
+
+const answered = (status: number, headers = {}): EndpointOutcome => ({ kind: 'answered', status, headers, body: Buffer.from(`${status}`), firstByteMs: 1, totalMs: 1 })
+
+/** A router under virtual time whose endpoints say what `reply` makes of their name and the number of the call. */
+function scripted(reply: (endpoint: string, n: number) => EndpointOutcome | Promise<EndpointOutcome>, endpoints: readonly TestEndpoint[], more: Partial<RouterOptions> = {}) {
+  const clock = createVirtualClock(1e12)
+  const called: string[] = []
+  const call = async (request: EndpointRequest): Promise<EndpointOutcome> => {
+    const { host } = new URL(request.url)
+    return reply(host, called.push(host))
+  }
+  return { clock, called, ...world(endpoints, call, clock, more) }
+}
+
+/** Real HTTP over undici, closed with the test. */
+function overHttp(t: ExecutionContext, endpoints: readonly TestEndpoint[], more: Partial<RouterOptions> = {}) {
+  const http = createHttpCall()
+  t.teardown(() => http.close())
+  return world(endpoints, http.call, systemClock, more)
+}
+
+async function listen(t: ExecutionContext, onRequest: RequestListener) {
+  const server = createServer(onRequest)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
   })
-  const results = await Promise.all([1, 2, 3].map(() => router.route(decoded, { signal: new AbortController().signal, idempotencyKey: 'é', carrier: {} })))
+  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+}
+
+async function simulated(t: ExecutionContext, id: string, models: readonly string[] = ['m'], baseMs = 0): Promise<ModelServer> {
+  const server = await startModelServer({ id, models, slots: 4, latency: { baseMs, perTokenMs: 0, outputTokens: 1 }, random: () => 0.5, clock: systemClock })
+  t.teardown(() => server.close())
+  return server
+}
+
+test('router: over real HTTP an endpoint that resets and one that is gone cost no request (R4)', async (t) => {
+  const good = await listen(t, (request, response) => void request.resume().on('end', () => response.end('{}')))
+  const bad = await listen(t, (request) => void request.socket.destroy())
+  const { ask } = overHttp(t, [
+    { id: 'good', url: good.url },
+    { id: 'bad', url: bad.url },
+    { id: 'gone', url: 'http://127.0.0.1:1' },
+  ])
+  const results = await Promise.all([1, 2, 3].map(() => ask({ id: 'é' })))
   t.deepEqual(
     results.map((r) => r.endpoint),
-    ['e0', 'e0', 'e0'],
+    ['good', 'good', 'good'],
   )
-  await http.close()
-  good.close()
-  bad.close()
+})
+
+test('router: time in the queue is counted once, however often a request goes back to it', async (t) => {
+  const { clock, ask, verdict } = scripted(() => answered(200), [{ id: 'a' }])
+  verdict('a', 'DRAIN')
+  const result = ask()
+  await clock.advance(300)
+  verdict('a', 'ROUTE_OK')
+  verdict('a', 'DRAIN') // before the woken request had its turn
+  await clock.advance(200)
+  verdict('a', 'ROUTE_OK')
+  t.like(await result, { status: 200, timings: { queueMs: 500, totalMs: 500 } })
+})
+
+test('router: passes that were answered "busy" or never sent do not raise the retry budget (R4)', async (t) => {
+  for (const busy of [answered(429, { 'retry-after': '0' }), answered(503, { 'retry-after': '0' })]) {
+    const { clock, called, ask } = scripted((_, n) => (n <= 60 ? busy : n === 61 ? answered(200) : answered(500)), [{ id: 'a' }])
+    const first = ask()
+    await clock.advance(1)
+    t.is((await first).status, 200)
+    const failed = await Promise.all([1, 2, 3, 4].map(() => ask()))
+    t.true(failed.every((r) => r.code === 'SLU_ROUTE_ENDPOINT_FAILED'))
+    t.is(called.length - 61, 4 + 3, 'more than the floor of three retries on five requests')
+  }
+})
+
+test('router: an answer in doubt is the caller’s when the second opinion fails, is late, too large, in doubt or nowhere to be had', async (t) => {
+  const endings: Record<string, EndpointOutcome> = {
+    failed: { kind: 'failed', reason: 'reset', responseBytes: 0 },
+    status: answered(500),
+    late: { kind: 'timed-out' },
+    large: { kind: 'too-large', responseBytes: 9 },
+    busy: answered(429),
+    gone: { kind: 'not-sent', reason: 'ECONNREFUSED' },
+    doubt: answered(401),
+  }
+  for (const [name, second] of Object.entries(endings)) {
+    const { ask, called } = scripted((endpoint) => (endpoint === 'a' ? answered(404) : second), [{ id: 'a' }, { id: 'b' }])
+    t.like(await ask(), { status: 404, endpoint: 'a', code: 'SLU_ROUTE_INVALID' }, name)
+    t.deepEqual(called, ['a', 'b'], `${name}: the one in doubt was asked again`)
+  }
+  const alone = scripted(() => answered(403), [{ id: 'a' }])
+  t.is((await alone.ask()).status, 403)
+  t.is(alone.called.length, 1)
+})
+
+test('router: a 404 that another endpoint contradicts opens the breaker of the first, a 404 that stands never does (R5)', async (t) => {
+  const wrong = scripted((endpoint) => answered(endpoint === 'a' ? 404 : 200), [{ id: 'a' }, { id: 'b' }])
+  for (let i = 0; i < 6; i++) t.like(await wrong.ask(), { status: 200, endpoint: 'b' })
+  t.is(wrong.called.filter((endpoint) => endpoint === 'a').length, 5)
+  const right = scripted(() => answered(404), [{ id: 'a' }, { id: 'b' }])
+  for (let i = 0; i < 6; i++) t.is((await right.ask()).status, 404)
+  t.is(right.called.filter((endpoint) => endpoint === 'a').length, 6)
+})
+
+test('router: a busy endpoint before it does not make the first failure of another the fault of the request (R5)', async (t) => {
+  const replies: Record<string, EndpointOutcome> = { a: answered(429, { 'retry-after': '0' }), b: answered(500), c: answered(200) }
+  const { ask, called, clock } = scripted((endpoint) => replies[endpoint] as EndpointOutcome, [{ id: 'a' }, { id: 'b' }, { id: 'c' }])
+  for (let i = 0; i < 6; i++) {
+    t.is((await ask()).endpoint, 'c')
+    await clock.advance(4000) // within the retry budget, and shorter than an open breaker
+  }
+  t.is(called.filter((endpoint) => endpoint === 'b').length, 5, 'five failures in a row did not open the breaker')
 })
