@@ -10,15 +10,19 @@ import { startSimulatedSite, type SimulatedSite } from '../infra/endpoints/simul
 import { nodeHashing } from '../infra/hashing.ts'
 import { systemClock, systemRandom } from '../infra/clock.ts'
 import { startHealthServer, type HealthServer } from '../infra/observability/health-server.ts'
+import { measuredLog } from '../infra/observability/measured-log.ts'
 import { startTelemetry, tracedCall, type RunningTelemetry } from '../infra/observability/telemetry.ts'
 import { createHealthTable, type HealthTable } from '../functions/route-inference/health-table.ts'
 import { asSluiceError, type SluiceError } from '../schemas/errors.ts'
 import type { LogDriver, LogTail } from '../schemas/log.ts'
+import type { Telemetry } from '../schemas/ports.ts'
 import { createPseudonyms } from '../schemas/pseudonym.ts'
+import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
 import { createRunner, type Runner } from '../streams/runner.ts'
 import { buildFunction, endpointsByDevice, isFunctionName, type FunctionName, type FunctionPorts } from './functions.ts'
 import type { LoadedSite } from './load-site.ts'
+import { measureFunction } from './measure-functions.ts'
 import { SiteObserver, type Observed } from './observe.ts'
 import { openEgress, type OpenEgress } from './open-egress.ts'
 import { openLog, type Environment } from './open-log.ts'
@@ -128,8 +132,9 @@ export class SiteProcess {
     })
     this.#telemetry = telemetry
     if (site.observability.health.listen !== undefined) this.#server = await startHealthServer(site.observability.health.listen, () => this.notReady())
-    const log = await openLog(loaded, environment)
-    this.#log = log
+    const opened = await openLog(loaded, environment)
+    this.#log = opened
+    const log = measuredLog(opened, { telemetry, topicPrefix: site.topicPrefix })
     if (isApplyingTopics) await applyTopics(log.admin(), site)
 
     const wants = (name: FunctionName): boolean => functions.includes(name)
@@ -145,7 +150,7 @@ export class SiteProcess {
         onProblem: (error) => this.#note('warn', `simulated site: ${asSluiceError(error, 'SLU_LOG_FAILED').message}`),
       })
     const urls = new Map(this.#simulation?.endpoints.map((e) => [e.id, e.url]) ?? [])
-    if (wants('route-inference')) await this.#openRouting(log, codecs)
+    if (wants('route-inference')) await this.#openRouting(log, codecs, telemetry)
 
     this.#observer = new SiteObserver({
       log,
@@ -169,7 +174,7 @@ export class SiteProcess {
       egress: this.#egress,
     }
     for (const wanted of functions) {
-      const definition = typeof wanted === 'string' ? buildFunction(wanted, loaded, ports) : wanted
+      const definition = typeof wanted === 'string' ? measureFunction(buildFunction(wanted, loaded, ports), telemetry, codecs) : wanted
       const members = isFunctionName(definition.name) ? site.functions[definition.name].concurrency : 1
       for (let member = 0; member < members; member++)
         this.#runners.push({
@@ -192,8 +197,16 @@ export class SiteProcess {
     this.#simulation?.startProducing()
   }
 
-  async #openRouting(log: LogDriver, codecs: ReturnType<typeof shippedCodecs>): Promise<void> {
+  async #openRouting(log: LogDriver, codecs: ReturnType<typeof shippedCodecs>, telemetry: Telemetry): Promise<void> {
     const table = createHealthTable({ codecs, clock: systemClock })
+    const endpoints = this.#options.loaded.site.pools.flatMap((p) => p.endpoints.map((e) => ({ id: e.id, pool: p.name })))
+    table.onChange(() => {
+      for (const { id, pool } of endpoints) {
+        const row = table.get(id)
+        const weight = row === undefined ? null : row.verdict === 'ROUTE_OK' || row.verdict === 'DEPRIORITISE' ? row.weight : 0
+        if (weight !== null) telemetry.gauge(metricNames.endpointHealth, weight, { [attributeNames.endpoint]: id, [attributeNames.pool]: pool })
+      }
+    })
     const tail = await log.reader().open({ topic: `${this.#prefix}pool.health`, partitions: 'all', from: 'start', committedOnly: true, untilEnd: false })
     const read = async (): Promise<void> => {
       for await (const batch of tail) for (const record of batch.records) table.apply(record)

@@ -39,7 +39,7 @@ export interface SpanStart {
   readonly attributes?: Attributes
 }
 
-/** Measurements by the names of `infra/observability/names.ts`; implementations must never throw. */
+/** Measurements by the names of `telemetry-names.ts`; implementations must never throw. */
 export interface Telemetry {
   count(name: string, value: number, attributes?: Attributes): void
   record(name: string, value: number, attributes?: Attributes): void

@@ -8,6 +8,7 @@
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '../schemas/log.ts'
+import { attributeNames } from '../schemas/telemetry-names.ts'
 import type { AnyFunction, FunctionContext } from './define-function.ts'
 import { createCombineProcessor } from './combine.ts'
 import { createFencedWriter } from './fenced-writer.ts'
@@ -63,7 +64,7 @@ export const localise = (record: LogRecord, topicPrefix: string): LogRecord => (
 
 function createProcessor(options: OpenPartitionOptions): PartitionProcessor {
   const { definition, context } = options.parts
-  const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { 'sluice.function': definition.name })
+  const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { [attributeNames.function]: definition.name })
   if (definition.kind === 'map') return createMapProcessor(definition, context)
   if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report)
   const { topic, partition } = options

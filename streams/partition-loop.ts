@@ -161,6 +161,8 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       span.end()
       telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, attributes)
       telemetry.record(metricNames.batchSize, chunk.records.length, attributes)
+      // Of the chunk's first record: one measurement a chunk, the longest wait of it.
+      telemetry.record(metricNames.queueDuration, Math.max(0, startMs - (chunk.records[0] as LogRecord).timestampMs) / 1000, attributes)
     } catch (thrown) {
       const { code } = asSluiceError(thrown, 'SLU_INTERNAL')
       span.end({ code })

@@ -243,9 +243,11 @@ export function createRunner(options: RunnerOptions): Runner {
   const endOf = (one: Owned): bigint | null => consumer?.endOffset({ topic: one.brokerTopic, partition: one.partition }) ?? null
 
   const measure = (nowMs: number): void => {
+    let held = 0
     for (const one of owned.values()) {
       if (one.running === null) continue
       const status = one.running.status()
+      if (status.isHeld) held++
       const end = endOf(one)
       const attributes = { [attributeNames.group]: group, [attributeNames.destination]: one.topic, [attributeNames.partition]: String(one.partition) }
       if (end !== null && status.position !== null)
@@ -257,6 +259,7 @@ export function createRunner(options: RunnerOptions): Runner {
       const open = one.running.openWindows()
       if (open !== null) telemetry.gauge(metricNames.windowsOpen, open, byFunction)
     }
+    telemetry.gauge(metricNames.partitionHeld, held, { [attributeNames.function]: definition.name })
   }
 
   /** R1: lets `resultsFrom` move on in partitions that stand idle, so that it never falls behind the retention of the results. */

@@ -2,7 +2,7 @@
  * The `Telemetry` port over OpenTelemetry JS (operations.md §1).
  *
  * Owns: bootstrap from the standard `OTEL_*` variables, the Prometheus endpoint, the translation from the port to instruments, spans
- * and logs. Stages: start → instruments made on first use from `names.ts` → shutdown, bounded and never throwing.
+ * and logs. Stages: start → instruments made on first use from the table of names → shutdown, bounded and never throwing.
  * Must never: end the process because a collector is away, write to stdout, show an attribute outside the closed list.
  * Without an OTLP endpoint nothing is exported but `/metrics`; traces then cost nothing.
  */
@@ -15,7 +15,7 @@ import { PeriodicExportingMetricReader, type IMetricReader } from '@opentelemetr
 import { startNodeSdk } from '@opentelemetry/sdk-node'
 import { SluiceError } from '../../schemas/errors.ts'
 import type { Attributes, EndpointCall, Span, SpanStart, Telemetry } from '../../schemas/ports.ts'
-import { ATTRIBUTES, instruments, SCHEMA_URL, type InstrumentRow } from './names.ts'
+import { attributeNames, instruments, SCHEMA_URL, type Instrument } from '../../schemas/telemetry-names.ts'
 
 type SdkOptions = NonNullable<Parameters<typeof startNodeSdk>[0]>
 
@@ -43,10 +43,15 @@ const KINDS = { producer: SpanKind.PRODUCER, consumer: SpanKind.CONSUMER, client
 const SEVERITY = { debug: 5, info: 9, warn: 13, error: 17 } as const
 const SHUTDOWN_MS = 2000
 
-function shown(attributes: Attributes | undefined): Attributes {
+const ATTRIBUTES: ReadonlySet<string> = new Set(Object.values(attributeNames))
+
+/** The attributes that may be shown; `onOther` hears the name of each other one. */
+function shownOf(attributes: Attributes | undefined, onOther: (name: string) => void): Attributes {
   if (attributes === undefined) return {}
   const kept: Record<string, string | number | boolean> = {}
-  for (const [key, value] of Object.entries(attributes)) if (ATTRIBUTES.has(key)) kept[key] = value
+  for (const [key, value] of Object.entries(attributes))
+    if (ATTRIBUTES.has(key)) kept[key] = value
+    else onOther(key)
   return kept
 }
 
@@ -125,8 +130,15 @@ function telemetryOverApi(onLog: TelemetryOptions['onLog']): Telemetry {
   const meter = metrics.getMeter('sluice', undefined, { schemaUrl: SCHEMA_URL })
   const tracer = trace.getTracer('sluice')
   const logger = logs.getLogger('sluice', undefined, { schemaUrl: SCHEMA_URL })
-  const rows = new Map<string, InstrumentRow>(instruments.map((row) => [row.name, row]))
+  const rows = new Map<string, Instrument>(Object.values(instruments).map((row) => [row.name, row]))
   const made = new Map<string, (value: number, attributes: Attributes) => void>()
+  const refused = new Set<string>()
+  const shown = (attributes: Attributes | undefined): Attributes =>
+    shownOf(attributes, (name) => {
+      if (refused.has(name)) return
+      refused.add(name)
+      onLog('warn', `attribute ${name} is not in the table and is not shown`)
+    })
 
   const instrument = (name: string): ((value: number, attributes: Attributes) => void) => {
     const known = made.get(name)

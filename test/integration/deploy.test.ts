@@ -3,15 +3,15 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { parse } from 'yaml'
-import { instruments } from '../../infra/observability/names.ts'
 import { validateSite } from '../../schemas/site.ts'
+import { instruments } from '../../schemas/telemetry-names.ts'
 import { ROOT } from '../helpers/site.ts'
 
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
 
 /** Names as the Prometheus endpoint prints them: dots become underscores, counters end in _total, histograms have three series. */
 const printed = new Set(
-  instruments.flatMap((i) => {
+  Object.values(instruments).flatMap((i) => {
     const name = i.name.replaceAll('.', '_')
     return i.type === 'counter' ? [`${name}_total`] : i.type === 'histogram' ? [`${name}_bucket`, `${name}_sum`, `${name}_count`] : [name]
   }),

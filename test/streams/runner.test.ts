@@ -207,7 +207,7 @@ test('runner: a committed offset the log no longer holds holds the partition, it
 
 test('runner: lag is measured by position and by commit (W9), and names match the table', async (t) => {
   const seen = new Map<string, Set<string>>()
-  const note: Telemetry['count'] = (name, _value, attributes) => void seen.set(name, (seen.get(name) ?? new Set()).add(String(attributes?.['sluice.lag.kind'] ?? '')))
+  const note: Telemetry['count'] = (name, _value, attributes) => void seen.set(name, (seen.get(name) ?? new Set()).add(String(attributes?.['kind'] ?? '')))
   const w = runnerWorld(topics, undefined, { ...silent, count: note, record: note, gauge: note })
   const runner = w.runner(upper, 'p')
   await runner.start()

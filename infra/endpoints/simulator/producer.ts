@@ -7,6 +7,7 @@
 import type { Codecs } from '../../../schemas/codec.ts'
 import type { LogHeaders, LogProducer, OutRecord } from '../../../schemas/log.ts'
 import type { Clock, Random, Telemetry } from '../../../schemas/ports.ts'
+import { attributeNames } from '../../../schemas/telemetry-names.ts'
 import type { Scrape } from './hardware.ts'
 import { makeRequest, type RequestScript, type ServedModel } from './requests.ts'
 
@@ -95,7 +96,11 @@ export function createProducer(options: ProducerOptions): SimulatedProducer {
 
   const sendOne = async (run: string): Promise<void> => {
     const { request, isDuplicated } = makeRequest(++made, run, clock.nowMs(), random, options.models, options.tenants, options.script)
-    const span = options.telemetry.span({ name: 'send inference.requests', kind: 'producer', attributes: { 'messaging.destination.name': 'inference.requests', simulated: true } })
+    const span = options.telemetry.span({
+      name: 'create inference.requests',
+      kind: 'producer',
+      attributes: { [attributeNames.operation]: 'create', [attributeNames.destination]: 'inference.requests', [attributeNames.simulated]: true },
+    })
     const record: OutRecord = {
       topic: `${topicPrefix}inference.requests`,
       key: Buffer.from(request.id, 'utf8'),
