@@ -33,6 +33,8 @@ export interface DecodedRequest {
   readonly error: SluiceError | null
 }
 
+/** No request may ask for longer after its append; the runtime gives one try this long. */
+export const DEADLINE_MS_MAX = 86_400_000
 const EPOCH_MS_MIN = 1e11
 const JSON_FIRST_BYTE = 0x7b
 const ID_BYTES_MAX = 256
@@ -60,12 +62,13 @@ function checkBody(request: InferenceRequest): BodyCheck {
 }
 
 /** The first problem, in order of the fields; null if the request may be routed. */
-function firstProblem(request: InferenceRequest, limits: RequestLimits): SluiceError | null {
+function firstProblem(request: InferenceRequest, appendMs: number, limits: RequestLimits): SluiceError | null {
   if (request.id === '' || Buffer.byteLength(request.id) > ID_BYTES_MAX) return invalid(`id must have 1 to ${ID_BYTES_MAX} bytes`)
   if (request.model === '') return invalid('model is empty')
   if (!apis.has(request.api)) return new SluiceError('SLU_ROUTE_API_UNSUPPORTED', request.api.slice(0, 100))
   if (request.body.length > limits.requestBytesMax) return new SluiceError('SLU_ROUTE_BODY_TOO_LARGE', `${request.body.length} bytes, limit ${limits.requestBytesMax}`)
   if (request.deadlineMs !== null && request.deadlineMs < EPOCH_MS_MIN) return invalid(seconds('deadlineMs'))
+  if ((request.deadlineMs ?? 0) - appendMs > DEADLINE_MS_MAX) return invalid('deadlineMs lies more than a day after the append')
   if (request.bodyRef !== null) return invalid('bodyRef is reserved')
   if (request.replyTopic !== null) return invalid('replyTopic is not on the allow-list')
   if (!isHeaderValue(request.contentType)) return invalid('contentType is not a header value')
@@ -83,13 +86,14 @@ export function decodeRequest(record: LogRecord, context: Pick<FunctionContext, 
   const isJson = record.value[0] === JSON_FIRST_BYTE
   const { request, problem } = isJson ? inferenceRequestFromJson(record.value) : { request: context.codecs.decode('InferenceRequest', record.value), problem: null }
   if (request.createdMs < EPOCH_MS_MIN) throw invalid(request.createdMs > 0 ? seconds('createdMs') : 'createdMs is missing or not epoch milliseconds')
-  let error = problem === null ? firstProblem(request, limits) : invalid(problem)
+  const appendMs = record.appendMs ?? record.timestampMs
+  let error = problem === null ? firstProblem(request, appendMs, limits) : invalid(problem)
   let modelRange: ByteRange | null = null
   if (error === null && apis.get(request.api)?.isModelInBody === true) ({ error, modelRange } = checkBody(request))
   return {
     request,
     encoding: isJson ? 'json' : 'avro',
-    deadlineMs: request.deadlineMs ?? (record.appendMs ?? record.timestampMs) + limits.defaultDeadlineMs,
+    deadlineMs: request.deadlineMs ?? appendMs + limits.defaultDeadlineMs,
     modelRange,
     digest: digestOf(request, hashing),
     error,

@@ -6,7 +6,7 @@
  */
 import type { Hashing } from '../../schemas/ports.ts'
 import { defineFunction, type TaskFunction } from '../../streams/define-function.ts'
-import { decodeRequest, type DecodedRequest } from './request.ts'
+import { DEADLINE_MS_MAX, decodeRequest, type DecodedRequest } from './request.ts'
 import { encodeResult } from './result.ts'
 import { createRouter, type RouterOptions } from './router.ts'
 
@@ -23,8 +23,6 @@ export interface RouteInferenceOptions extends RouterOptions {
 
 const REQUESTS = 'inference.requests'
 const RESULTS = 'inference.results'
-/** No request may ask for longer; the runtime gives one try this long. */
-const DEADLINE_MS_MAX = 86_400_000
 /** Fields beside the body. */
 const ENVELOPE_BYTES_MAX = 64 * 1024
 

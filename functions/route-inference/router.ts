@@ -8,7 +8,7 @@
  * spoken; whatever becomes of that second opinion, short of an answer, the one in doubt is the caller's.
  */
 import { asSluiceError, SluiceError } from '../../schemas/errors.ts'
-import type { Clock, EndpointCall, EndpointOutcome, Random, Telemetry } from '../../schemas/ports.ts'
+import type { Clock, EndpointCall, Random, Telemetry } from '../../schemas/ports.ts'
 import type { InferenceResult, RouteAttempt, RouteEvidence } from '../../schemas/records.ts'
 import { attributeNames, metricNames } from '../../schemas/telemetry-names.ts'
 import { apis, type ApiRow } from './apis.ts'

@@ -1,5 +1,5 @@
 import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { createHealthTable } from '../../../functions/route-inference/health-table.ts'
 import { decodeRequest } from '../../../functions/route-inference/request.ts'
@@ -9,7 +9,6 @@ import { createHttpCall } from '../../../infra/endpoints/http-call.ts'
 import { startModelServer, type ModelServer } from '../../../infra/endpoints/simulator/model-server.ts'
 import { nodeHashing } from '../../../infra/hashing.ts'
 import { silentTelemetry } from '../../../infra/observability/telemetry.ts'
-import { SluiceError } from '../../../schemas/errors.ts'
 import type { LogRecord } from '../../../schemas/log.ts'
 import type { Clock, EndpointCall, EndpointOutcome, EndpointRequest } from '../../../schemas/ports.ts'
 import type { InferenceResult, Verdict } from '../../../schemas/records.ts'
@@ -175,4 +174,168 @@ test('router: a busy endpoint before it does not make the first failure of anoth
     await clock.advance(4000) // within the retry budget, and shorter than an open breaker
   }
   t.is(called.filter((endpoint) => endpoint === 'b').length, 5, 'five failures in a row did not open the breaker')
+})
+
+test('router: a deadline beyond what a timer can hold is refused, never taken for one that has passed', async (t) => {
+  const { ask } = overHttp(t, [{ id: 'gone', url: 'http://127.0.0.1:1' }])
+  const result = await ask({ deadlineMs: systemClock.nowMs() + 2 ** 32 })
+  t.like(result, { status: 400, code: 'SLU_ROUTE_INVALID', attempts: undefined })
+  t.regex(result.body.toString(), /more than a day/)
+})
+
+test('router: over real HTTP a second opinion tells a lost model from a wrong request', async (t) => {
+  const [lost, serving, other] = [await simulated(t, 'lost', ['x']), await simulated(t, 'serving'), await simulated(t, 'other', ['x'])]
+  const one = await overHttp(t, [lost, serving]).ask()
+  t.like(one, { status: 200, endpoint: 'serving', code: null })
+  t.deepEqual(
+    one.evidence?.attempts.map((a) => `${a.endpoint} ${a.outcome}`),
+    ['lost 404', 'serving 200'],
+  )
+  const both = await overHttp(t, [lost, other]).ask()
+  t.like(both, { status: 404, code: 'SLU_ROUTE_INVALID', endpoint: 'lost' })
+  t.regex(both.body.toString(), /model not found/, 'the words of the endpoint were lost')
+  t.deepEqual([lost.stats().requests, other.stats().requests], [2, 1])
+})
+
+test('router: over its bound a tenant is refused at once, its waiting requests and other tenants are not (R6)', async (t) => {
+  const held: (() => void)[] = []
+  const server = await listen(t, (request, response) => void request.resume().on('end', () => held.push(() => response.end('{}'))))
+  const { ask } = overHttp(t, [{ id: 'a', url: server.url, slots: 1 }], { perTenantMax: 2 })
+  const running = ask()
+  const waiting = [ask(), ask()]
+  t.like(await ask(), { status: 429, code: 'SLU_ROUTE_TENANT_LIMIT', endpoint: null, evidence: { attempts: [] } })
+  const other = ask({ tenant: 'u' })
+  for (let i = 0; i < 4; i++) {
+    await until(() => held.length > 0, 5000, 'a request at the endpoint')
+    t.is(held.length, 1, 'more requests than slots')
+    held.shift()?.()
+  }
+  t.deepEqual(
+    (await Promise.all([running, ...waiting, other])).map((r) => r.status),
+    [200, 200, 200, 200],
+  )
+})
+
+test('router: a request that was sent and came back busy is not turned away by the bound of its tenant (R4, R6)', async (t) => {
+  const { ask, clock } = scripted((_, n) => answered(n === 1 ? 429 : 200, { 'retry-after': '1' }), [{ id: 'a' }], { perTenantMax: 1 })
+  const first = ask()
+  await settled()
+  t.is((await ask()).code, 'SLU_ROUTE_TENANT_LIMIT')
+  await clock.advance(1000)
+  t.is((await first).status, 200)
+  const busy = scripted((_, n) => answered(n <= 2 ? 429 : 200, { 'retry-after': '1' }), [{ id: 'a' }], { perTenantMax: 1 })
+  const both = [busy.ask(), busy.ask()]
+  await busy.clock.advance(1000)
+  t.deepEqual(
+    (await Promise.all(both)).map((r) => r.status),
+    [200, 200],
+  )
+})
+
+test('router: work that no endpoint can finish in time is refused on arrival and never sent, also when all are full', async (t) => {
+  const server = await simulated(t, 'slow', ['m'], 300)
+  const { ask } = overHttp(t, [{ ...server, slots: 1 }])
+  t.is((await ask()).status, 200)
+  const soon = (): object => ({ deadlineMs: systemClock.nowMs() + 150 })
+  const refused = await ask(soon())
+  t.like(refused, { status: 504, code: 'SLU_ROUTE_DEADLINE', evidence: { attempts: [], lost: { infeasible: 1 } } })
+  const running = ask()
+  const whileFull = await ask(soon())
+  t.like(whileFull, { status: 504, evidence: { attempts: [], lost: { full: 1 } } })
+  for (const { body, timings } of [refused, whileFull]) {
+    t.regex(body.toString(), /no endpoint can finish in time/)
+    t.is(timings.queueMs, 0, 'it waited for what could not be')
+  }
+  t.is((await running).status, 200, 'without a short deadline it is served')
+  t.is(server.stats().requests, 2)
+})
+
+test('router: health that changes between the wake-up and the send stops the send, at whatever turn (R7)', async (t) => {
+  const server = await simulated(t, 'a')
+  let sentWhileDrained = 0
+  let sent = 0
+  for (let turns = 0; turns < 8; turns++) {
+    const http = createHttpCall()
+    let isDrained = true
+    const call: EndpointCall = (request) => {
+      sent++
+      if (isDrained) sentWhileDrained++
+      return http.call(request)
+    }
+    const { ask, verdict } = world([server], call, systemClock)
+    verdict('a', 'DRAIN')
+    const result = ask()
+    await settled()
+    verdict('a', 'ROUTE_OK')
+    isDrained = false
+    for (let i = 0; i < turns; i++) await Promise.resolve()
+    verdict('a', 'DRAIN')
+    isDrained = true
+    await settled()
+    verdict('a', 'ROUTE_OK')
+    isDrained = false
+    t.is((await result).status, 200)
+    await http.close()
+  }
+  t.is(sent, 8)
+  t.is(sentWhileDrained, 0)
+})
+
+/** A server that answers by hand over kept connections and notes the idempotency keys it saw and worked on. */
+async function byHand(t: ExecutionContext) {
+  const sockets = new Set<Socket>()
+  const state = { isResetting: false, seen: [] as string[], worked: [] as string[], sockets }
+  const server = createTcpServer((socket) => {
+    sockets.add(socket.on('error', () => undefined))
+    let text = ''
+    let answers = 0
+    socket.on('data', (bytes: Buffer) => {
+      text += bytes.toString('latin1')
+      if (!text.endsWith('{"model":"m"}')) return
+      const key = /idempotency-key: (\S+)/.exec(text)?.[1] ?? ''
+      text = ''
+      state.seen.push(key)
+      // As when the server gave up an idle connection in the moment in which the request was on its way.
+      if (state.isResetting && answers > 0) return void socket.resetAndDestroy()
+      answers++
+      state.worked.push(key)
+      socket.write('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}')
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return { state, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+}
+
+test('router: a kept connection that the server resets under a request costs no request and runs none twice (R4)', async (t) => {
+  const { state, url } = await byHand(t)
+  const { ask } = overHttp(t, [{ id: 'a', url }])
+  t.is((await ask({ id: 'first' })).status, 200)
+  await settled() // the client learns that its connection is free again
+  t.is((await ask({ id: 'kept' })).status, 200)
+  await settled()
+  t.is(state.sockets.size, 1, 'the connection was not kept')
+  state.isResetting = true
+  const reset = await ask({ id: 'reset' })
+  t.is(reset.status, 200)
+  t.deepEqual(
+    reset.evidence?.attempts.map((a) => a.outcome),
+    ['failed', '200'],
+  )
+  t.deepEqual(state.worked, ['first', 'kept', 'reset'], 'a request ran twice')
+  t.deepEqual(state.seen.slice(-2), ['reset', 'reset'], 'the second try had another key')
+})
+
+test('router: a kept connection that the server has closed costs no request and runs none twice (R4)', async (t) => {
+  const { state, url } = await byHand(t)
+  const { ask } = overHttp(t, [{ id: 'a', url }])
+  for (const id of ['1', '2', '3', '4', '5']) {
+    t.is((await ask({ id })).status, 200)
+    await settled()
+    for (const socket of state.sockets) socket.end()
+  }
+  t.deepEqual(state.worked, ['1', '2', '3', '4', '5'])
 })
