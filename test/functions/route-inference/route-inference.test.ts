@@ -1,15 +1,20 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { createHealthTable } from '../../../functions/route-inference/health-table.ts'
 import { routeInference } from '../../../functions/route-inference/route-inference.ts'
+import { systemClock } from '../../../infra/clock.ts'
+import { createHttpCall } from '../../../infra/endpoints/http-call.ts'
+import { startModelServer } from '../../../infra/endpoints/simulator/model-server.ts'
 import { nodeHashing } from '../../../infra/hashing.ts'
 import { silentTelemetry } from '../../../infra/observability/telemetry.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { inferenceResultFromJson } from '../../../schemas/inference-json.ts'
 import type { LogRecord } from '../../../schemas/log.ts'
 import type { EndpointOutcome, EndpointRequest } from '../../../schemas/ports.ts'
-import type { InferenceResult, Verdict } from '../../../schemas/records.ts'
+import type { InferenceRequest, InferenceResult, Verdict } from '../../../schemas/records.ts'
 import { createVirtualClock, settled } from '../../fakes/virtual-clock.ts'
-import { testCodecs } from '../../helpers/codecs.ts'
+import { shippedSchemas, testCodecs } from '../../helpers/codecs.ts'
 
 const codecs = testCodecs()
 const record = (value: Buffer | null, key: string, topic = 'inference.requests'): LogRecord => ({
@@ -171,4 +176,115 @@ test('route inference: a cancelled request is answered 499 and its slot is free 
 
 test('route inference: an answer that does not fit becomes a small one', async (t) => {
   t.like(await world(() => ok('x'.repeat(3000))).ask(), { code: 'SLU_ROUTE_RESULT_TOO_LARGE', endpoint: null })
+})
+
+/** The whole function over real HTTP: a record in, a result record out. */
+function overHttp(t: ExecutionContext, endpoints: readonly { id: string; url: string; api: 'openai' | 'oip'; models: readonly string[] }[]) {
+  const http = createHttpCall()
+  t.teardown(() => http.close())
+  // Writers that a schema registry knows: frames of them must be readable beside the ones of the shipped schemas.
+  const known = testCodecs()
+  known.addWriter('InferenceRequest', shippedSchemas().get('InferenceRequest') as never, REGISTRY_ID)
+  const health = createHealthTable({ codecs: known, clock: systemClock })
+  const definition = routeInference({
+    site: 's',
+    routerVersion: '1',
+    contracts: [],
+    pools: [{ name: 'p', accelerator: 'b300', endpoints: endpoints.map((e) => ({ ...e, slots: 4 })) }],
+    defaultDeadlineMs: 10_000,
+    dedupeMs: 1000,
+    skewMs: 1000,
+    maxInFlight: 8,
+    requestBytesMax: 10_000,
+    resultBytesMax: 20_000,
+    perTenantMax: 8,
+    ports: { call: http.call, clock: systemClock, random: () => 0, hashing: nodeHashing, telemetry: silentTelemetry, health },
+  })
+  return async (value: Buffer, id: string): Promise<Buffer> => {
+    const nowMs = systemClock.nowMs()
+    const source = { ...record(value, id), timestampMs: nowMs, appendMs: nowMs }
+    const context = { site: 's', codecs: known, nowMs: () => systemClock.nowMs() }
+    const { signal } = new AbortController()
+    const emits = await definition.handle(definition.decode(source, context), source, { ...context, signal, deadlineMs: nowMs + 1e4, attempt: 1, idempotencyKey: id, carrier: {} })
+    const [emit] = emits
+    if (emits.length !== 1 || emit?.to !== 'topic' || emit.value === null || emit.key !== id) throw new Error('not one result under the id of the request (R1)')
+    return emit.value
+  }
+}
+
+const REGISTRY_ID = 4711
+const simulated = async (t: ExecutionContext, id: string): Promise<string> => {
+  const server = await startModelServer({ id, models: ['m'], slots: 4, latency: { baseMs: 1, perTokenMs: 0, outputTokens: 3 }, random: () => 0.5, clock: systemClock })
+  t.teardown(() => server.close())
+  return server.url
+}
+
+test('route inference: an Open Inference Protocol request reaches only the endpoint that speaks it, and its answer comes back unread', async (t) => {
+  const route = overHttp(t, [
+    { id: 'chat', url: await simulated(t, 'chat'), api: 'openai', models: ['m'] },
+    { id: 'triton', url: await simulated(t, 'triton'), api: 'oip', models: ['m'] },
+  ])
+  const body = '{"id":"7","inputs":[{"name":"input0","shape":[1,1],"datatype":"INT64","data":[9223372036854775807]}]}'
+  const request = { id: 'r1', model: 'm', modelVersion: '1', api: 'oip.infer', body, createdMs: systemClock.nowMs() }
+  const result = inferenceResultFromJson(await route(Buffer.from(JSON.stringify(request)), 'r1'))
+  t.like(result, { status: 200, code: null, endpoint: 'triton', model: 'm', modelVersion: '1', usage: null, evidence: { lost: { 'wrong-api': 1 } } })
+  t.like(JSON.parse(result.body.toString()), { model_name: 'm', id: '7', outputs: [{ name: 'output0' }] })
+  const bad = inferenceResultFromJson(await route(Buffer.from(JSON.stringify({ ...request, body: '{}' })), 'r1'))
+  t.like(bad, { status: 400, code: 'SLU_ROUTE_INVALID', endpoint: 'triton' })
+  t.deepEqual(JSON.parse(bad.body.toString()), { error: 'inputs is not a list' })
+})
+
+test('route inference: a binary tensor passes byte for byte in both directions, with the length of its header', async (t) => {
+  const seen: { url: string | undefined; length: unknown; body: Buffer }[] = []
+  const server = createServer((incoming, response) => {
+    const chunks: Buffer[] = []
+    incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
+    incoming.on('end', () => {
+      seen.push({ url: incoming.url, length: incoming.headers['inference-header-content-length'], body: Buffer.concat(chunks) })
+      response.writeHead(200, { 'content-type': 'application/octet-stream', 'inference-header-content-length': '2', 'set-cookie': 'x' }).end(Buffer.concat(chunks).reverse())
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const route = overHttp(t, [{ id: 'triton', url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, api: 'oip', models: ['a/b'] }])
+  const body = Buffer.from(Array.from({ length: 256 }, (_, i) => i))
+  const fields = { body: body.toString('base64'), bodyEncoding: 'base64', contentType: 'application/octet-stream', headers: { 'Inference-Header-Content-Length': '100' } }
+  const request = { id: 'r1', model: 'a/b', api: 'oip.infer', createdMs: systemClock.nowMs(), ...fields }
+  const result = inferenceResultFromJson(await route(Buffer.from(JSON.stringify(request)), 'r1'))
+  t.like(seen[0], { url: '/v2/models/a%2Fb/infer', length: '100' })
+  t.deepEqual(seen[0]?.body, body)
+  t.deepEqual(result.body, Buffer.from(body).reverse())
+  t.deepEqual(result.headers, { 'inference-header-content-length': '2' }, 'a cookie of the endpoint passed')
+  t.is(result.contentType, 'application/octet-stream')
+})
+
+test('route inference: a request in a Confluent frame is routed and answered in Avro; a frame of an unknown schema is a dead letter, never a guess', async (t) => {
+  const route = overHttp(t, [{ id: 'chat', url: await simulated(t, 'chat'), api: 'openai', models: ['m'] }])
+  const [framed, foreign] = [REGISTRY_ID, REGISTRY_ID + 1].map((id) => testCodecs({ registryIds: new Map([['InferenceRequest', id]]) }))
+  const request: InferenceRequest = {
+    id: 'r1',
+    model: 'm',
+    modelVersion: null,
+    api: 'openai.chat',
+    headers: {},
+    body: Buffer.from('{"model":"m","messages":[]}'),
+    bodyRef: null,
+    contentType: 'application/json',
+    createdMs: systemClock.nowMs(),
+    deadlineMs: null,
+    priority: 'default',
+    tenant: 't',
+    affinityKey: null,
+    contract: null,
+    replyTopic: null,
+  }
+  const value = framed?.encode('InferenceRequest', request) as Buffer
+  t.is(value.readUInt8(0), 0)
+  t.is(value.readInt32BE(1), REGISTRY_ID)
+  const result = codecs.decode('InferenceResult', await route(value, 'r1'))
+  t.like(result, { id: 'r1', status: 200, code: null, endpoint: 'chat', usage: { outputTokens: 3 } })
+  await t.throwsAsync(async () => route(foreign?.encode('InferenceRequest', request) as Buffer, 'r1'), { code: 'SLU_RECORD_SCHEMA_UNKNOWN' })
 })

@@ -339,3 +339,17 @@ test('router: a kept connection that the server has closed costs no request and 
   }
   t.deepEqual(state.worked, ['1', '2', '3', '4', '5'])
 })
+
+test('router: what may exceed a contract’s context never reaches a substitute; it waits for the model asked for, and the evidence says why (R2)', async (t) => {
+  const contracts = [{ name: 'c', model: 'm', substitutes: ['s'], maxContextTokens: 500 }]
+  const { ask, called, verdict, clock } = scripted(() => answered(200), [{ id: 'own' }, { id: 'sub', models: ['s'] }], { contracts })
+  verdict('own', 'DRAIN')
+  t.like(await ask({ contract: 'c' }), { status: 200, endpoint: 'sub', model: 's' })
+  const long = ask({ contract: 'c', body: `{"model":"m","prompt":"${'x'.repeat(500)}"}` })
+  await clock.advance(10_000)
+  t.like(await long, { code: 'SLU_ROUTE_NO_ENDPOINT', evidence: { contract: 'c', lost: { 'unhealthy:r': 1, context: 1 } } })
+  t.deepEqual(called, ['sub'])
+  const only = scripted(() => answered(200), [{ id: 'sub', models: ['s'] }], { contracts })
+  t.like(await only.ask({ contract: 'c', body: '{"model":"m","max_tokens":9999}' }), { status: 413, code: 'SLU_ROUTE_BODY_TOO_LARGE' })
+  t.like(await only.ask({ contract: 'c' }), { status: 200, model: 's' })
+})
