@@ -13,6 +13,7 @@ import type { Invocation } from './main.ts'
 import { openLog, type Environment } from './open-log.ts'
 import { readPolicy, verifyLedgerFolder } from './open-egress.ts'
 import { pseudonymKey } from './secrets.ts'
+import { unheardNotes } from './telemetry-heard.ts'
 import { siteTopicSpecs, topicProblems } from './topics.ts'
 
 export interface Check {
@@ -62,7 +63,8 @@ function folderIsWritable(path: string): string {
   return `${path} is writable`
 }
 
-async function logChecks(loaded: LoadedSite, environment: Environment): Promise<Check[]> {
+/** Also gathers what is worth knowing about what is in the log, into `notes`. */
+async function logChecks(loaded: LoadedSite, environment: Environment, notes: string[]): Promise<Check[]> {
   const checks: Check[] = []
   let log: Awaited<ReturnType<typeof openLog>> | null = null
   checks.push(
@@ -91,12 +93,21 @@ async function logChecks(loaded: LoadedSite, environment: Environment): Promise<
       return missing.length > 0 ? `${missing.length} are created at start` : 'all there, settings sound'
     }),
   )
+  const hasTelemetry = (await driver.admin().topics()).some((t) => t.name === `${loaded.site.topicPrefix}hardware.telemetry`)
+  if (hasTelemetry && loaded.site.functions['assess-health'].enabled)
+    checks.push(
+      await check('health signals', async () => {
+        const unheard = await unheardNotes(driver, loaded)
+        notes.push(...unheard)
+        return unheard.length === 0 ? 'every rule has heard its signal' : 'read; see the notes'
+      }),
+    )
   await driver.close()
   return checks
 }
 
-/** Every check of a loaded site. */
-export async function diagnose(loaded: LoadedSite, environment: Environment): Promise<Check[]> {
+/** Every check of a loaded site; `notes` takes what is no failure. */
+export async function diagnose(loaded: LoadedSite, environment: Environment, notes: string[] = []): Promise<Check[]> {
   const { site } = loaded
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
   const checks = [
@@ -110,7 +121,7 @@ export async function diagnose(loaded: LoadedSite, environment: Environment): Pr
       return `${pseudonymKey(loaded, environment).length} bytes`
     }),
     ...(site.log.driver === 'embedded' ? [await check('log folder', () => folderIsWritable(loaded.pathOf(site.log.embedded.dir)))] : []),
-    ...(await logChecks(loaded, environment)),
+    ...(await logChecks(loaded, environment, notes)),
     await check('metrics port', () => portIsFree(site.observability.metrics.listen)),
   ]
   const health = site.observability.health.listen
@@ -132,13 +143,14 @@ export async function doctor({ siteFile, output, environment }: Invocation): Pro
     output.json({ checks: [failedWith('configuration', error)], problems: error.problems })
     return errors[error.code].exit
   }
-  const checks = await diagnose(loaded, environment)
-  const notes = withoutEffect(loaded.site)
-  output.json({ checks, withoutEffect: notes })
+  const heard: string[] = []
+  const checks = await diagnose(loaded, environment, heard)
+  const idle = withoutEffect(loaded.site)
+  output.json({ checks, withoutEffect: idle, notes: heard })
   for (const c of checks) {
     output.line(`${c.ok ? 'ok  ' : 'FAIL'}  ${c.name.padEnd(20)} ${c.code === null ? '' : `${c.code}  `}${c.detail}`)
     if (c.fix !== null) output.line(`      ${' '.repeat(20)} fix: ${c.fix}`)
   }
-  for (const n of notes) output.line(`note  ${n}`)
+  for (const n of [...idle.map((key) => `without effect: ${key}`), ...heard]) output.line(`note  ${n}`)
   return Math.max(0, ...checks.map((c) => (c.code === null ? 0 : errors[c.code].exit)))
 }

@@ -15,7 +15,7 @@ import { endRule, holdRule, isInForce, isRaised } from './hysteresis.ts'
 /** Stands among the codes of a verdict given for a code that was there when the device was first seen. */
 export const FIRST_SIGHT = 'first-sight'
 
-const XID_COUNT = 'sluice.gpu.xid_count'
+export const XID_COUNT = 'sluice.gpu.xid_count'
 const RECOVERY_ACTION = 'sluice.gpu.recovery_action'
 const UNLISTED: RuleFacts = { id: 'xid-unlisted', version: 1, check: 'xid', action: 'INVESTIGATE', isExempt: false }
 
@@ -47,7 +47,7 @@ export function holds(when: Condition, value: number): boolean {
   return false
 }
 
-const hasAll = (have: AttributeMap, want: AttributeMap): boolean => Object.entries(want).every(([name, value]) => have[name] === value)
+export const hasAll = (have: AttributeMap, want: AttributeMap): boolean => Object.entries(want).every(([name, value]) => have[name] === value)
 const isExactly = (have: AttributeMap, want: AttributeMap): boolean => hasAll(have, want) && Object.keys(have).length === Object.keys(want).length
 
 function setSignal(device: DeviceState, key: string, value: number): void {
