@@ -6,6 +6,7 @@
  * breaker's account once), R7 (health is looked at in the same turn in which the call starts), R8 (no endpoint: wait until the deadline).
  * A lease and a breaker's account are given back whatever way a call ends. An answer in doubt (401, 403, 404) is kept until one other endpoint has
  * spoken; whatever becomes of that second opinion, short of an answer, the one in doubt is the caller's.
+ * Why over 300 lines: the stages change one `Work` together; all that decides without changing it stands in its own file.
  */
 import { asSluiceError, SluiceError } from '../../schemas/errors.ts'
 import type { Clock, EndpointCall, Random, Telemetry } from '../../schemas/ports.ts'

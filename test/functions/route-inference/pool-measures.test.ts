@@ -16,9 +16,10 @@ function world() {
   const endpoint = (id: string) => ({ id, url: 'http://x', api: 'openai' as const, models: ['m'], slots: 4 })
   const endpoints = endpointsOf([{ name: 'p', accelerator: 'x', endpoints: [endpoint('a'), endpoint('b'), endpoint('c')] }])
   const standings = new Map<string, EndpointStanding>()
-  const health = { get: (id: string) => standings.get(id) }
+  const rows = { undecodable: 0 }
+  const health = { get: (id: string) => standings.get(id), undecodable: () => rows.undecodable }
   const measures = createPoolMeasures({ endpoints, health, leases: { inFlight: () => 1 }, waiting: { depth: () => 5 }, clock: createVirtualClock(0), telemetry })
-  return { gauges, logs, endpoints, standings, measures }
+  return { gauges, logs, endpoints, standings, rows, measures }
 }
 const standing = (verdict: EndpointStanding['verdict'], isExpired = false): EndpointStanding => ({ verdict, weight: 1, reasons: [], isExpired })
 
@@ -50,4 +51,18 @@ test('pool measures: an expired row is said once until it is fresh again (R10)',
   standings.set('a', standing('ROUTE_OK', true))
   measures.alarm()
   t.is(logs.length, 2)
+})
+
+test('pool measures: rows that could not be read are said, once for each more (R10)', (t) => {
+  const { logs, rows, measures } = world()
+  measures.alarm()
+  t.is(logs.length, 0)
+  for (const undecodable of [1, 1, 3, 3]) {
+    rows.undecodable = undecodable
+    measures.alarm()
+  }
+  t.deepEqual(
+    logs.map((line) => Number.parseInt(line)),
+    [1, 3],
+  )
 })
