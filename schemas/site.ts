@@ -238,6 +238,9 @@ function nearest(key: string, known: readonly string[]): string {
 const LATER_FORMATS: readonly string[] = ['redfish', 'dsx-bms', 'otlp', 'prometheus-kafka-adapter', 'health-events']
 const LATER_APIS: readonly string[] = ['sagemaker', 'bedrock']
 
+/** Key, headers and framing of a result record, beside its value. */
+const RESULT_ENVELOPE_BYTES = 64 * 1024
+
 /** Keys that are accepted and have no effect in this release: shown by `config check`, `doctor` and at start. */
 export function withoutEffect(site: Site): string[] {
   return [
@@ -278,6 +281,9 @@ function references(site: Site): SiteProblem[] {
   const routing = site.functions['route-inference']
   if (routing.perTenantMax > routing.maxInFlight)
     say(['functions', 'route-inference', 'perTenantMax'], `perTenantMax ${routing.perTenantMax} is more than maxInFlight ${routing.maxInFlight}: one tenant could fill it all`)
+  const room = site.log.topics.maxMessageBytes - RESULT_ENVELOPE_BYTES
+  if (routing.resultBytesMax > room)
+    say(['functions', 'route-inference', 'resultBytesMax'], `must leave room below log.topics.maxMessageBytes: at most ${room} bytes, or an answer could never be written`)
   site.egress.destinations.forEach((d, i) => unique('destination', d.name, ['egress', 'destinations', i, 'name']))
   const hosts = new Set((site.simulation?.hosts ?? []).map((h) => h.host))
   site.simulation?.faults.forEach((f, i) => {

@@ -57,6 +57,14 @@ test('site: a bound per tenant that cannot bind is refused, and the defaults bin
   t.regex(routing({ maxInFlight: 64 })[0] ?? '', /perTenantMax 192/)
 })
 
+test('site: a result that may be larger than a record of the log is refused before the first one is lost', (t) => {
+  const sizes = (resultBytesMax: string, maxMessageBytes: string): string[] =>
+    problemsOf({ ...minimal, log: { topics: { maxMessageBytes } }, functions: { 'route-inference': { resultBytesMax } } })
+  t.deepEqual(sizes('960KiB', '1MiB'), [])
+  t.regex(sizes('961KiB', '1MiB')[0] ?? '', /resultBytesMax: must leave room below log.topics.maxMessageBytes: at most 983040 bytes/)
+  t.regex(sizes('8MiB', '8MiB')[0] ?? '', /resultBytesMax/)
+})
+
 test('site: a secret in the file is an unknown key, not a setting', (t) => {
   t.regex(problemsOf({ ...minimal, pseudonyms: { keyEnv: 'K', key: 'hunter2' } })[0] ?? '', /unknown key key/)
   t.regex(
