@@ -1,7 +1,7 @@
 /** `sluice config check|schema|reference`: the resolved configuration, its JSON Schema, its reference page. */
 import { siteJsonSchema, siteReference, withoutEffect } from '../schemas/site.ts'
 import { loadSite } from './load-site.ts'
-import type { Invocation } from './main.ts'
+import type { Invocation } from './invocation.ts'
 import { toJson } from './output.ts'
 
 interface Leaf {

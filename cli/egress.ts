@@ -7,7 +7,7 @@ import { resolve } from 'node:path'
 import { verifyLedger, type LedgerVerdict } from '../infra/ledger/verify.ts'
 import { errors } from '../schemas/errors.ts'
 import { loadSite } from './load-site.ts'
-import type { Invocation } from './main.ts'
+import type { Invocation } from './invocation.ts'
 
 function ledgerOf(siteFile: string): string {
   const loaded = loadSite(siteFile)

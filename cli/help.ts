@@ -1,7 +1,7 @@
 /** `sluice help [code]`: the page of an error code, made from the error table; without a code, the table itself. */
 import { errors, isErrorCode, SluiceError, type Disposition, type ErrorCode } from '../schemas/errors.ts'
 import { distance } from 'fastest-levenshtein'
-import type { Invocation } from './main.ts'
+import type { Invocation } from './invocation.ts'
 
 const DISPOSITIONS: Record<Disposition, string> = {
   retry: 'tried again by itself, in order per key',

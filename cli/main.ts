@@ -10,23 +10,14 @@ import { configCheck, configReference, configSchema } from './config.ts'
 import { doctor } from './doctor.ts'
 import { egressVerify } from './egress.ts'
 import { help } from './help.ts'
-import { createOutput, reportError, type Output } from './output.ts'
+import type { Verb } from './invocation.ts'
+import { createOutput, reportError } from './output.ts'
 import { run } from './run.ts'
 import { send } from './send.ts'
 import { start } from './start.ts'
 import { tail } from './tail.ts'
 import { topicsApply, topicsList } from './topics.ts'
 import { VERSION } from './version.ts'
-
-/** What every verb gets: where the site is, how to speak. */
-export interface Invocation {
-  readonly siteFile: string
-  readonly output: Output
-  readonly environment: Readonly<Record<string, string | undefined>>
-}
-
-/** Resolves with the exit code. */
-type Verb = (invocation: Invocation, args: string[], options: Record<string, unknown>) => Promise<number>
 
 function buildProgram(done: (code: number) => void): Command {
   const program = new Command('sluice')

@@ -12,10 +12,10 @@ import { SluiceError } from '../schemas/errors.ts'
 import { defineFunction, type AnyFunction } from '../streams/define-function.ts'
 import { FUNCTION_NAMES, isFunctionName, type FunctionName } from './functions.ts'
 import { loadSite } from './load-site.ts'
-import type { Invocation } from './main.ts'
+import type { Invocation } from './invocation.ts'
 import { startScreen } from './screen.ts'
 import { SiteProcess } from './site-process.ts'
-import { untilSignal } from './start.ts'
+import { untilSignal } from './signals.ts'
 
 const GRACE_MS = 5000
 const SIMULATED = 'simulated-site'

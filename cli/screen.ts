@@ -6,7 +6,7 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { createLogUpdate } from 'log-update'
 import { formatBytes, formatDuration } from '../schemas/units.ts'
-import type { SiteStatus } from './site-process.ts'
+import type { SiteStatus } from './site-status.ts'
 
 const dim = (text: string): string => styleText('dim', text)
 const bold = (text: string): string => styleText('bold', text)

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, OutRecord } from '../schemas/log.ts'
 import { loadSite } from './load-site.ts'
-import type { Invocation } from './main.ts'
+import type { Invocation } from './invocation.ts'
 import { openLog } from './open-log.ts'
 
 /** Requests are keyed by their id (R1): taken from JSON where no key was given. */

@@ -19,15 +19,16 @@ import type { Telemetry } from '../schemas/ports.ts'
 import { createPseudonyms } from '../schemas/pseudonym.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
-import { createRunner, type Runner } from '../streams/runner.ts'
+import { createRunner } from '../streams/runner.ts'
 import { buildFunction, endpointsByDevice, isFunctionName, type FunctionName, type FunctionPorts } from './functions.ts'
 import type { LoadedSite } from './load-site.ts'
 import { measureFunction } from './measure-functions.ts'
-import { SiteObserver, type Observed } from './observe.ts'
+import { SiteObserver } from './observe.ts'
 import { openEgress, type OpenEgress } from './open-egress.ts'
 import { openLog, type Environment } from './open-log.ts'
 import { pseudonymKey } from './secrets.ts'
 import { shippedCodecs } from './shipped.ts'
+import { EMPTY_OBSERVED, functionStatuses, poolStatuses, type NamedRunner, type SiteStatus } from './site-status.ts'
 import { applyTopics } from './topics.ts'
 import { VERSION } from './version.ts'
 
@@ -41,35 +42,6 @@ export interface SiteOptions {
   readonly isApplyingTopics: boolean
   readonly environment: Environment
   readonly onLog: (severity: 'debug' | 'info' | 'warn' | 'error', message: string) => void
-}
-
-export interface FunctionStatus {
-  readonly name: string
-  readonly in: number
-  readonly out: number
-  readonly late: number
-  readonly deadLetters: number
-  readonly lag: number
-  readonly held: string | null
-}
-
-export interface SiteStatus {
-  readonly site: string
-  readonly log: string
-  readonly isSimulated: boolean
-  readonly durationMs: number
-  readonly functions: readonly FunctionStatus[]
-  readonly pools: readonly {
-    readonly name: string
-    readonly accelerator: string
-    readonly endpoints: readonly { readonly id: string; readonly verdict: string; readonly weight: number }[]
-  }[]
-  readonly windowsClosed: number
-  readonly observed: Observed
-  readonly ledgerSize: number
-  readonly policy: string
-  readonly metricsUrl: string | null
-  readonly problems: readonly string[]
 }
 
 const PROBLEMS_MAX = 50
@@ -87,7 +59,7 @@ export class SiteProcess {
   #health: { readonly table: HealthTable; readonly tail: LogTail; readonly reading: Promise<void> } | null = null
   #call: ReturnType<typeof createHttpCall> | null = null
   #observer: SiteObserver | null = null
-  #runners: { readonly name: string; readonly runner: Runner }[] = []
+  #runners: NamedRunner[] = []
   #simulation: SimulatedSite | null = null
   #server: HealthServer | null = null
   #isReady = false
@@ -230,47 +202,18 @@ export class SiteProcess {
   /** Why the process is not ready; empty = ready. */
   notReady(): string[] {
     if (!this.#isReady) return ['starting or stopping']
-    return this.#functions().flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`]))
-  }
-
-  #functions(): FunctionStatus[] {
-    const by = new Map<string, FunctionStatus>()
-    for (const { name, runner } of this.#runners) {
-      const stats = runner.stats()
-      const partitions = runner.partitions()
-      const before = by.get(name)
-      const lag = partitions.reduce((sum, p) => sum + (p.end === null || p.position === null ? 0 : Number(p.end - p.position)), 0)
-      const held = partitions.find((p) => p.state === 'held')
-      by.set(name, {
-        name,
-        in: stats.in + (before?.in ?? 0),
-        out: stats.out + (before?.out ?? 0),
-        late: stats.late + (before?.late ?? 0),
-        deadLetters: stats.deadLetters + (before?.deadLetters ?? 0),
-        lag: lag + (before?.lag ?? 0),
-        held: held === undefined ? (before?.held ?? null) : `${held.topic}/${held.partition} ${held.code ?? ''} ${held.reason ?? ''}`.trim(),
-      })
-    }
-    return [...by.values()]
+    return functionStatuses(this.#runners).flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`]))
   }
 
   status(): SiteStatus {
     const { site } = this.#options.loaded
-    const table = this.#health?.table
     return {
       site: site.site,
       log: site.log.driver,
       isSimulated: this.#simulation !== null,
       durationMs: systemClock.nowMs() - this.#startedMs,
-      functions: this.#functions(),
-      pools: site.pools.map((p) => ({
-        name: p.name,
-        accelerator: p.accelerator,
-        endpoints: p.endpoints.map((e) => {
-          const row = table?.get(e.id)
-          return { id: e.id, verdict: row?.verdict ?? 'unknown', weight: row?.weight ?? 0 }
-        }),
-      })),
+      functions: functionStatuses(this.#runners),
+      pools: poolStatuses(site, this.#health?.table),
       windowsClosed: this.#runners.filter(({ name }) => name === 'combine-metrics').reduce((sum, { runner }) => sum + runner.stats().windowsClosed, 0),
       observed: this.#observer?.observed() ?? EMPTY_OBSERVED,
       ledgerSize: this.#egress?.ledger.size ?? 0,
@@ -326,16 +269,4 @@ export class SiteProcess {
     this.#runners = []
     this.#simulation = null
   }
-}
-
-const EMPTY_OBSERVED: Observed = {
-  requests: 0,
-  results: 0,
-  ok: 0,
-  failed: 0,
-  byPool: {},
-  byCode: {},
-  latencyMs: { p50: 0, p99: 0 },
-  verdicts: [],
-  egress: { released: 0, withheld: 0, denied: 0, bytes: 0 },
 }

@@ -10,9 +10,11 @@ import { formatDuration } from '../schemas/units.ts'
 import { withoutEffect } from '../schemas/site.ts'
 import { FUNCTION_NAMES } from './functions.ts'
 import { loadSite, type LoadedSite } from './load-site.ts'
-import type { Invocation } from './main.ts'
+import type { Invocation } from './invocation.ts'
 import { startScreen } from './screen.ts'
-import { SiteProcess, type SiteStatus } from './site-process.ts'
+import { untilSignal } from './signals.ts'
+import { SiteProcess } from './site-process.ts'
+import type { SiteStatus } from './site-status.ts'
 
 const DRAIN_MS = 25_000
 const GRACE_MS = 5000
@@ -62,18 +64,6 @@ export function startReport(status: SiteStatus, ledger: StartReport['ledger'], d
     egress: { ...o.egress, policy: status.policy },
     ledger,
   }
-}
-
-/** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
-export function untilSignal(): Promise<string> {
-  return new Promise((resolve) => {
-    let seen = 0
-    for (const signal of ['SIGINT', 'SIGTERM'] as const)
-      process.on(signal, () => {
-        if (++seen > 1) process.exit(130)
-        resolve(signal)
-      })
-  })
 }
 
 export async function start({ siteFile, output, environment }: Invocation, _args: string[], options: Record<string, unknown>): Promise<number> {

@@ -4,7 +4,7 @@ import type { LogAdmin, TopicInfo, TopicSpec } from '../schemas/log.ts'
 import type { Site } from '../schemas/site.ts'
 import { topicSpecs } from '../schemas/topics.ts'
 import { loadSite } from './load-site.ts'
-import type { Invocation } from './main.ts'
+import type { Invocation } from './invocation.ts'
 import { openLog } from './open-log.ts'
 
 /** Topics of the table, plus source topics of the site that the table does not have. */

@@ -2,6 +2,7 @@
  * The error table (design.md §4.6): the table is the file. Code decides, not class.
  *
  * Owns: every code Sluice can show, its message template, HTTP status where a client sees it, fix hint and disposition.
+ * One table, so over 300 lines.
  * Messages never repeat their cause; `cause` carries the chain. Every code has a test and a `sluice help <code>` page (made from this table).
  */
 

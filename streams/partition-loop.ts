@@ -11,6 +11,7 @@ import { SluiceError, asSluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { Alignment } from './alignment.ts'
+import { slices, type Chunk } from './chunks.ts'
 import { carrierOf } from './emits.ts'
 import { retryDelayMs, sleep } from './retry.ts'
 import { traced, type PartitionSink } from './partition-sink.ts'
@@ -18,9 +19,6 @@ import type { FencedWriter } from './fenced-writer.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Effects, PartitionProcessor } from './processor.ts'
 
-/** Records handed to one `process` call: bounds how long the event loop is held. */
-export const CHUNK_RECORDS_MAX = 256
-const CHUNK_BYTES_MAX = 4 * 1024 * 1024
 const LINKS_MAX = 32
 /** Operation name of the messaging conventions. */
 const PROCESS = 'process'
@@ -41,37 +39,6 @@ export interface PartitionLoopOptions {
   readonly endOffset: () => bigint | null
   /** The order among the member's partitions, and the time a chunk may span; null = each at its own pace. */
   readonly aligned: { readonly alignment: Alignment; readonly spanMs: number } | null
-}
-
-interface Chunk {
-  readonly records: readonly LogRecord[]
-  readonly readTo: bigint
-  readonly bytes: number
-  /** Epoch ms: the newest record time of the partition up to the first record of this chunk, no later than when it was taken. */
-  readonly headMs: number
-}
-
-export const recordBytes = (record: LogRecord): number => (record.key?.length ?? 0) + (record.value?.length ?? 0) + 64
-
-/** A delivery in slices, none over `spanMs` of record time; the last one carries `readTo`. `sinceMs` = the newest time before it. */
-function slices(records: readonly LogRecord[], readTo: bigint, spanMs: number, sinceMs: number, nowMs: number): Chunk[] {
-  const chunks: Chunk[] = []
-  let from = 0
-  let bytes = 0
-  let newestMs = sinceMs
-  let headMs = sinceMs
-  for (const [i, record] of records.entries()) {
-    newestMs = Math.max(newestMs, Math.min(record.timestampMs, nowMs))
-    if (i === from) headMs = newestMs
-    bytes += recordBytes(record)
-    const next = records[i + 1]
-    const isSpanned = next !== undefined && Math.min(next.timestampMs, nowMs) > headMs + spanMs
-    if (next !== undefined && i - from + 1 < CHUNK_RECORDS_MAX && bytes < CHUNK_BYTES_MAX && !isSpanned) continue
-    chunks.push({ records: records.slice(from, i + 1), readTo: next === undefined ? readTo : record.offset + 1n, bytes, headMs })
-    from = i + 1
-    bytes = 0
-  }
-  return chunks.length === 0 ? [{ records: [], readTo, bytes: 0, headMs: sinceMs }] : chunks
 }
 
 /** Why over 70 lines: one state machine over the queue and the acknowledged checkpoint. */

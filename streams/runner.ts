@@ -6,6 +6,7 @@
  * dropped (C4); on loss: dropped. Invariants: C2/C3 (every commit names the epoch of its assignment; records of another epoch are not taken), C4,
  * C5/C6 (a partition over its limits is paused, never failed), W9 (three lags), D3 and C7 as its partitions state them. No record ends the
  * runner (D6); only what the error table calls fatal does, through `onFatal`.
+ * Over 300 lines because it is one state machine over the partitions owned.
  * Everything comes in as arguments: no clock, no randomness, no log of its own.
  */
 import type { Codecs } from '../schemas/codec.ts'

@@ -44,6 +44,7 @@ const WITHOUT_OWN_TEST: Readonly<Record<string, string>> = {
   'schemas/ports.ts': 'types',
   'infra/log/embedded/consumer.ts': 'the conformance suite, and test/fakes/memory-log.test.ts for members that die',
   'infra/log/embedded/database.ts': 'its refusals stand in driver.test.ts',
+  'infra/log/embedded/local-driver.ts': 'the conformance suite',
   'infra/log/embedded/local-log.ts': 'the conformance suite',
   'infra/log/embedded/sqlite-store.ts': 'the conformance suite; durability stands in driver.test.ts',
   'streams/partition.ts': 'types',
@@ -91,6 +92,32 @@ export function importProblems(file: string, source: string): string[] {
   })
 }
 
+/** Files that import each other in a circle, types counted: each circle once, as a path. `sources` by file name. */
+export function importCircles(sources: ReadonlyMap<string, string>): string[] {
+  const targets = (file: string): string[] =>
+    importsOf(file, sources.get(file) ?? '').flatMap(({ specifier }) => (specifier.startsWith('.') ? [relative(ROOT, resolve(ROOT, dirname(file), specifier))] : []))
+  const done = new Set<string>()
+  const circles: string[] = []
+  const walk = (file: string, path: readonly string[]): void => {
+    const at = path.indexOf(file)
+    if (at >= 0) circles.push([...path.slice(at), file].join(' → '))
+    if (at >= 0 || done.has(file)) return
+    for (const target of targets(file)) walk(target, [...path, file])
+    done.add(file)
+  }
+  for (const file of sources.keys()) walk(file, [])
+  return circles
+}
+
+const LINES_MAX = 300
+
+/** A file over the limit says in its opening comment why it is one thing. */
+export function lengthProblems(file: string, source: string): string[] {
+  const lines = source.split('\n').length
+  const opening = /^\/\*\*[\s\S]*?\*\//.exec(source)?.[0] ?? ''
+  return lines <= LINES_MAX || /over 300 lines/i.test(opening) ? [] : [`${file} has ${lines} lines and does not say why it is "over 300 lines"`]
+}
+
 /** Strings and comments blanked, so that words in them are not taken for code. */
 function codeOnly(source: string): string {
   return source.replaceAll(/\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"/g, (m) => m.replaceAll(/[^\n]/g, ' '))
@@ -128,6 +155,29 @@ test('tidy: the import check refuses infra in streams, node: in schemas and an u
   t.is(importProblems('infra/x.ts', `import type { A } from '../streams/runner.ts'`).length, 1)
   t.is(importProblems('schemas/x.ts', `export type { A } from '../streams/runner.ts'`).length, 1)
   t.is(importProblems('functions/x/y.ts', `import { z } from '../../streams/window.ts'\nimport type { R } from '../../schemas/log.ts'`).length, 0)
+})
+
+test('tidy: no files import each other in a circle, types counted', (t) => {
+  const sources = new Map(SOURCE.flatMap((folder) => files(folder)).map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]))
+  t.true(sources.size > 100)
+  t.deepEqual(importCircles(sources), [])
+  const circle = new Map([
+    ['a/x.ts', `import type { Y } from './y.ts'`],
+    ['a/y.ts', `export { z } from './z.ts'`],
+    ['a/z.ts', `import { x } from './x.ts'`],
+  ])
+  t.deepEqual(importCircles(circle), ['a/x.ts → a/y.ts → a/z.ts → a/x.ts'])
+})
+
+test('tidy: a file over 300 lines says why in its opening comment', (t) => {
+  const sources = SOURCE.flatMap((folder) => files(folder))
+  t.deepEqual(
+    sources.flatMap((file) => lengthProblems(file, readFileSync(join(ROOT, file), 'utf8'))),
+    [],
+  )
+  const long = '\n'.repeat(LINES_MAX)
+  t.is(lengthProblems('x.ts', `/** Owns: x. */${long}`).length, 1)
+  t.is(lengthProblems('x.ts', `/** Owns: x. Why over 300 lines: one state machine. */${long}`).length, 0)
 })
 
 test('tidy: no core file reaches for the clock, timers, randomness, network or process', (t) => {

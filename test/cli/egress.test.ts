@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { egressVerify } from '../../cli/egress.ts'
-import type { Invocation } from '../../cli/main.ts'
+import type { Invocation } from '../../cli/invocation.ts'
 import { openGate, summary } from '../helpers/gate.ts'
 
 function invocation(): { readonly call: Invocation; readonly documents: Record<string, unknown>[]; readonly notes: string[] } {

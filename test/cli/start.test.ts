@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util'
 import test from 'ava'
 import { renderLine, renderScreen } from '../../cli/screen.ts'
 import { parseDuration, startReport } from '../../cli/start.ts'
-import type { SiteStatus } from '../../cli/site-process.ts'
+import type { SiteStatus } from '../../cli/site-status.ts'
 
 const status: SiteStatus = {
   site: 'hall-1',

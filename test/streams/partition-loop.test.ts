@@ -1,6 +1,7 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
-import { createPartitionLoop, CHUNK_RECORDS_MAX } from '../../streams/partition-loop.ts'
+import { CHUNK_RECORDS_MAX } from '../../streams/chunks.ts'
+import { createPartitionLoop } from '../../streams/partition-loop.ts'
 import { NO_EFFECTS, type Effects, type PartitionProcessor } from '../../streams/processor.ts'
 import { committedAt, partitionWorld, settle, valueOf, type PartitionWorld } from '../helpers/partition-environment.ts'
 import { record } from '../helpers/records.ts'

@@ -3,6 +3,7 @@
  *
  * Stages of a write: queued → all writes queued in this turn share one transaction (group commit, bounded) → durable → ends of
  * partitions move in memory → promises resolve → readers are told. A failed transaction moves nothing and rejects all it held.
+ * Over 300 lines because statements, queue and what memory knows of the file must agree at every step.
  * Invariants: C2 (offset and metadata are one row), C3 and C8 (ownership and fence are checked inside the transaction that writes).
  */
 import type { SQLInputValue, StatementSync } from 'node:sqlite'

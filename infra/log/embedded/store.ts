@@ -1,7 +1,7 @@
 /**
  * What a log kept in this process must store, apart from how groups, tails and producers behave on it.
  *
- * Owns: the port between `local-log.ts` (groups, tails, producers: the same for every store) and a store (SQLite here, memory in
+ * Owns: the port between `local-driver.ts` (groups, tails, producers: the same for every store) and a store (SQLite here, memory in
  * tests), and the checks every append passes first: the topic exists, the partition exists, the record fits (all or nothing).
  */
 import { SluiceError } from '../../../schemas/errors.ts'

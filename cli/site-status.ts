@@ -1,0 +1,90 @@
+/**
+ * What a running site says of itself: the rows of the live screen and the facts of the final document.
+ *
+ * Owns: the shape, and the sums over members and partitions. Reads what runners and tables say; decides nothing.
+ */
+import type { HealthTable } from '../functions/route-inference/health-table.ts'
+import type { Site } from '../schemas/site.ts'
+import type { Runner } from '../streams/runner.ts'
+import type { Observed } from './observe.ts'
+
+export interface NamedRunner {
+  readonly name: string
+  readonly runner: Runner
+}
+
+export interface FunctionStatus {
+  readonly name: string
+  readonly in: number
+  readonly out: number
+  readonly late: number
+  readonly deadLetters: number
+  readonly lag: number
+  readonly held: string | null
+}
+
+export interface SiteStatus {
+  readonly site: string
+  readonly log: string
+  readonly isSimulated: boolean
+  readonly durationMs: number
+  readonly functions: readonly FunctionStatus[]
+  readonly pools: readonly {
+    readonly name: string
+    readonly accelerator: string
+    readonly endpoints: readonly { readonly id: string; readonly verdict: string; readonly weight: number }[]
+  }[]
+  readonly windowsClosed: number
+  readonly observed: Observed
+  readonly ledgerSize: number
+  readonly policy: string
+  readonly metricsUrl: string | null
+  readonly problems: readonly string[]
+}
+
+/** Before anything was seen. */
+export const EMPTY_OBSERVED: Observed = {
+  requests: 0,
+  results: 0,
+  ok: 0,
+  failed: 0,
+  byPool: {},
+  byCode: {},
+  latencyMs: { p50: 0, p99: 0 },
+  verdicts: [],
+  egress: { released: 0, withheld: 0, denied: 0, bytes: 0 },
+}
+
+/** One row a function, over all its members. */
+export function functionStatuses(runners: readonly NamedRunner[]): FunctionStatus[] {
+  const by = new Map<string, FunctionStatus>()
+  for (const { name, runner } of runners) {
+    const stats = runner.stats()
+    const partitions = runner.partitions()
+    const before = by.get(name)
+    const lag = partitions.reduce((sum, p) => sum + (p.end === null || p.position === null ? 0 : Number(p.end - p.position)), 0)
+    const held = partitions.find((p) => p.state === 'held')
+    by.set(name, {
+      name,
+      in: stats.in + (before?.in ?? 0),
+      out: stats.out + (before?.out ?? 0),
+      late: stats.late + (before?.late ?? 0),
+      deadLetters: stats.deadLetters + (before?.deadLetters ?? 0),
+      lag: lag + (before?.lag ?? 0),
+      held: held === undefined ? (before?.held ?? null) : `${held.topic}/${held.partition} ${held.code ?? ''} ${held.reason ?? ''}`.trim(),
+    })
+  }
+  return [...by.values()]
+}
+
+/** Every pool with its endpoints as the router sees them; without a router `unknown`. */
+export function poolStatuses(site: Site, table: HealthTable | undefined): SiteStatus['pools'] {
+  return site.pools.map((p) => ({
+    name: p.name,
+    accelerator: p.accelerator,
+    endpoints: p.endpoints.map((e) => {
+      const row = table?.get(e.id)
+      return { id: e.id, verdict: row?.verdict ?? 'unknown', weight: row?.weight ?? 0 }
+    }),
+  }))
+}
