@@ -174,17 +174,13 @@ export function createRouter(options: RouterOptions): Router {
     throw new SluiceError(isOnlyLate ? 'SLU_ROUTE_DEADLINE' : 'SLU_ROUTE_NO_ENDPOINT', 'waited until the deadline')
   }
 
-  /** R7: whether the endpoint taken may still serve, in the very turn in which the call would start. */
-  const isStillFit = (work: Work, { endpoint }: Taken): boolean => {
-    const [candidate] = candidatesOf([endpoint], work.allowed.models, work.size, clock.nowMs(), { health, leases, latency })
-    return candidate !== undefined && mayServe(candidate.standing)
-  }
+  /** R3, R7: whether the call may still be made, in the very turn in which it would start. */
+  const maySend = (work: Work, { endpoint }: Taken): boolean => clock.nowMs() < work.decoded.deadlineMs && mayServe(health.get(endpoint.id))
 
   const rest = (endpoint: Endpoint, ms: number): void => {
     endpoint.restUntilMs = Math.max(endpoint.restUntilMs, clock.nowMs() + ms)
     clock.setTimer(ms, () => waiting.offer())
   }
-
   const offerWhenReopened = (endpoint: Endpoint): void => {
     const reopensMs = endpoint.breaker.opensAtMs(clock.nowMs())
     if (reopensMs !== null) clock.setTimer(reopensMs - clock.nowMs(), () => waiting.offer())
@@ -285,7 +281,7 @@ export function createRouter(options: RouterOptions): Router {
       const taken = doubted === null ? await acquire(work) : clock.nowMs() < work.decoded.deadlineMs ? take(work) : null
       if (taken === null && doubted !== null) return deliverDoubted(work, doubted)
       if (taken === null) return gaveUp(work)
-      if (!isStillFit(work, taken)) {
+      if (!maySend(work, taken)) {
         taken.lease.release()
         continue
       }
