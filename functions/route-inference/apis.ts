@@ -8,6 +8,8 @@ export type EndpointApi = 'openai' | 'oip'
 export interface ApiRow {
   readonly spokenBy: EndpointApi
   path(model: string, version: string | null): string
+  /** A version of a model can be asked for. */
+  readonly hasVersions: boolean
   /** The body is a JSON object that names the model. */
   readonly isModelInBody: boolean
   /** R4: repeating after part of an answer arrived gives the same answer. False where sampling makes answers differ. */
@@ -16,7 +18,14 @@ export interface ApiRow {
   readonly operation: string
 }
 
-const openai = (path: string, isIdempotent: boolean, operation: string): ApiRow => ({ spokenBy: 'openai', path: () => path, isModelInBody: true, isIdempotent, operation })
+const openai = (path: string, isIdempotent: boolean, operation: string): ApiRow => ({
+  spokenBy: 'openai',
+  path: () => path,
+  hasVersions: false,
+  isModelInBody: true,
+  isIdempotent,
+  operation,
+})
 
 export const apis: ReadonlyMap<string, ApiRow> = new Map([
   ['openai.chat', openai('/v1/chat/completions', false, 'chat')],
@@ -27,6 +36,7 @@ export const apis: ReadonlyMap<string, ApiRow> = new Map([
     {
       spokenBy: 'oip',
       path: (model, version) => `/v2/models/${encodeURIComponent(model)}${version === null ? '' : `/versions/${encodeURIComponent(version)}`}/infer`,
+      hasVersions: true,
       isModelInBody: false,
       isIdempotent: true,
       operation: 'infer',

@@ -38,6 +38,8 @@ export const DEADLINE_MS_MAX = 86_400_000
 const EPOCH_MS_MIN = 1e11
 const JSON_FIRST_BYTE = 0x7b
 const ID_BYTES_MAX = 256
+/** A segment of a path: dots alone would name another one. */
+const VERSION = /^(?!\.{1,2}$)[A-Za-z0-9._:+~-]{1,128}$/
 const BODY_NAMES: ReadonlySet<string> = new Set(['model', 'stream'])
 const seconds = (name: string): string => `${name} must be epoch milliseconds; this looks like seconds`
 
@@ -66,6 +68,8 @@ function firstProblem(request: InferenceRequest, appendMs: number, limits: Reque
   if (request.id === '' || Buffer.byteLength(request.id) > ID_BYTES_MAX) return invalid(`id must have 1 to ${ID_BYTES_MAX} bytes`)
   if (request.model === '') return invalid('model is empty')
   if (!apis.has(request.api)) return new SluiceError('SLU_ROUTE_API_UNSUPPORTED', request.api.slice(0, 100))
+  if (request.modelVersion !== null && apis.get(request.api)?.hasVersions !== true) return invalid(`modelVersion cannot be asked for over ${request.api}`)
+  if (request.modelVersion !== null && !VERSION.test(request.modelVersion)) return invalid('modelVersion must be 1 to 128 of A-Z a-z 0-9 . _ : + ~ -')
   if (request.body.length > limits.requestBytesMax) return new SluiceError('SLU_ROUTE_BODY_TOO_LARGE', `${request.body.length} bytes, limit ${limits.requestBytesMax}`)
   if (request.deadlineMs !== null && request.deadlineMs < EPOCH_MS_MIN) return invalid(seconds('deadlineMs'))
   if ((request.deadlineMs ?? 0) - appendMs > DEADLINE_MS_MAX) return invalid('deadlineMs lies more than a day after the append')

@@ -13,6 +13,8 @@ import type { Answered } from './attempt.ts'
 
 export interface Served {
   readonly model: string
+  /** The version called; null where none was asked for, or a substitute served. */
+  readonly modelVersion: string | null
   readonly pool: string
   readonly endpoint: string
   readonly accelerator: string
@@ -65,7 +67,6 @@ export function answer(request: InferenceRequest, answered: Answered, served: Se
     body: answered.body,
     contentType: answered.headers['content-type'] ?? 'application/octet-stream',
     ...served,
-    modelVersion: request.modelVersion,
     timings,
     usage: code === null ? usageOf(request.api, answered.body) : null,
     evidence,

@@ -122,8 +122,9 @@ export function createRouter(options: RouterOptions): Router {
   }
   const deliver = (work: Work, answered: Answered, taken: Taken): InferenceResult => {
     const { id: endpoint, pool, accelerator } = taken.endpoint
-    const served: Served = { model: taken.model, pool, endpoint, accelerator }
-    const attributes = { [attributeNames.pool]: pool, [attributeNames.reason]: taken.model === work.decoded.request.model ? 'asked' : 'contract' }
+    const isAsked = taken.model === work.decoded.request.model
+    const served: Served = { model: taken.model, modelVersion: isAsked ? work.decoded.request.modelVersion : null, pool, endpoint, accelerator }
+    const attributes = { [attributeNames.pool]: pool, [attributeNames.reason]: isAsked ? 'asked' : 'contract' }
     telemetry.count(metricNames.routeDecisions, 1, { ...attributes, [attributeNames.outcome]: answered.status < 400 ? 'ok' : 'client-error' })
     return answer(work.decoded.request, answered, served, timingsOf(work), evidenceOf(work))
   }

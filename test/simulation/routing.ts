@@ -138,7 +138,7 @@ export async function simulateRouting(seed: number): Promise<RoutingRun> {
         if (result.timings.queueMs > 0) count.waited++
         if (result.timings.queueMs > result.timings.totalMs) breaches.push(`${id}: ${result.timings.queueMs} ms in the queue of ${result.timings.totalMs} ms in all`)
         if (clock.nowMs() > decoded.deadlineMs) breaches.push(`R3 ${id}: answered ${clock.nowMs() - decoded.deadlineMs} ms late`)
-        if (result.code === null && result.body.toString() !== id) breaches.push(`${id}: has the answer of ${result.body}`)
+        if (result.code === null && result.body.toString() !== id) breaches.push(`${id}: has the answer of ${result.body.toString()}`)
         if (result.model === 's' && !hasContract) breaches.push(`R2 ${id}: answered by s`)
         return result
       },

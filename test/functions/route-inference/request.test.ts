@@ -46,3 +46,17 @@ test('request: the first problem is carried, not thrown', (t) => {
     t.is(json(more).error?.code, 'SLU_ROUTE_INVALID')
   t.is(json({}).error, null)
 })
+
+test('request: a version is refused where none can be asked for, or where it would name another path (R2)', (t) => {
+  const oip = (modelVersion: string | null) => json({ api: 'oip.infer', modelVersion }).error
+  for (const version of ['1', 'v0.1.0-rc+7', '...', '20260101:a~b']) t.is(oip(version), null, version)
+  for (const version of ['', '.', '..', '../m2', 'a/b', '1 ', 'é', '\ud800', 'x'.repeat(129)]) t.regex(oip(version)?.message ?? '', /modelVersion must be/, version)
+  t.is(oip(null), null)
+  t.regex(json({ modelVersion: '1' }).error?.message ?? '', /modelVersion cannot be asked for over openai\.chat/)
+})
+
+test('request: a deadline lies at most a day after the append; without one it counts from the append, not from the reading', (t) => {
+  t.is(json({ deadlineMs: 1e12 + 86_400_000 }).error, null)
+  t.regex(json({ deadlineMs: 1e12 + 86_400_001 }).error?.message ?? '', /more than a day/)
+  t.is(json({}).deadlineMs, 1e12 + 50)
+})

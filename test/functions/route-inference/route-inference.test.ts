@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
+import fc from 'fast-check'
 import { createHealthTable } from '../../../functions/route-inference/health-table.ts'
 import { routeInference } from '../../../functions/route-inference/route-inference.ts'
 import { systemClock } from '../../../infra/clock.ts'
@@ -36,18 +37,22 @@ const ok = (body = '{"usage":{"prompt_tokens":3,"completion_tokens":4}}', status
   totalMs: 2,
 })
 
-function world(reply: (request: EndpointRequest, n: number) => EndpointOutcome | Promise<EndpointOutcome>, slots = 2) {
+function world(
+  reply: (request: EndpointRequest, n: number) => EndpointOutcome | Promise<EndpointOutcome>,
+  slots = 2,
+  [first, second]: readonly ['openai' | 'oip', 'openai' | 'oip'] = ['openai', 'openai'],
+) {
   const clock = createVirtualClock(1e12)
   const health = createHealthTable({ codecs, clock })
   const sent: EndpointRequest[] = []
   const call = async (request: EndpointRequest): Promise<EndpointOutcome> => reply(request, sent.push(request))
-  const endpoint = (id: string, models = ['m']) => ({ id, url: `http://${id}`, api: 'openai' as const, models, slots })
+  const endpoint = (id: string, models = ['m'], api: 'openai' | 'oip' = 'openai') => ({ id, url: `http://${id}`, api, models, slots })
   const definition = routeInference({
     site: 's',
     routerVersion: '1',
     contracts: [{ name: 'c', model: 'm', substitutes: ['s'] }],
     pools: [
-      { name: 'p', accelerator: 'b300', endpoints: [endpoint('a'), endpoint('b')] },
+      { name: 'p', accelerator: 'b300', endpoints: [endpoint('a', ['m'], first), endpoint('b', ['m'], second)] },
       { name: 'q', accelerator: 'trn3', endpoints: [endpoint('z', ['s'])] },
     ],
     defaultDeadlineMs: 1000,
@@ -176,6 +181,53 @@ test('route inference: a cancelled request is answered 499 and its slot is free 
 
 test('route inference: an answer that does not fit becomes a small one', async (t) => {
   t.like(await world(() => ok('x'.repeat(3000))).ask(), { code: 'SLU_ROUTE_RESULT_TOO_LARGE', endpoint: null })
+})
+
+const anyText = fc.oneof(fc.constantFrom('', '.', '..', 'm', '../../x', '__proto__', '\ud800', '\0', 'é\r\nx: y'), fc.string({ unit: 'binary', maxLength: 20 }))
+const anyField = fc.oneof(anyText, fc.constantFrom(null, 0, -1, 1.5, 1e12, 9e15, 1e308, true, [], {}, { a: 1 }, { accept: '\n', cookie: 'x' }))
+/** Mostly what is usual, so that many requests get far. */
+const mostly = (...usual: unknown[]) => fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...usual) }, { weight: 1, arbitrary: anyField })
+const hostileRequest = fc.record({
+  id: mostly('r'),
+  model: mostly('m'),
+  api: mostly('openai.chat', 'oip.infer'),
+  body: mostly('{"model":"m"}', '{"inputs":[]}'),
+  createdMs: mostly(1e12),
+  modelVersion: fc.oneof(mostly(null), mostly('1', 'v1.2')),
+  headers: mostly(undefined),
+  contentType: mostly(undefined),
+  deadlineMs: mostly(undefined),
+  priority: mostly(undefined),
+  tenant: mostly(undefined),
+  affinityKey: mostly(undefined),
+  contract: mostly(undefined),
+  replyTopic: mostly(undefined),
+  bodyRef: mostly(undefined),
+  bodyEncoding: mostly(undefined),
+})
+
+test('route inference: whatever stands in a request, it is a dead letter with a code or has one result; the path called is never another', async (t) => {
+  const seen = { dead: 0, answered: 0, sent: 0 }
+  await fc.assert(
+    fc.asyncProperty(hostileRequest, async (fields) => {
+      const w = world(() => ok(), 2, ['openai', 'oip'])
+      let result: InferenceResult
+      try {
+        result = await w.ask(fields)
+      } catch (thrown) {
+        seen.dead++
+        return thrown instanceof SluiceError && ['SLU_RECORD_UNDECODABLE', 'SLU_ROUTE_INVALID'].includes(thrown.code)
+      }
+      seen.answered++
+      seen.sent += w.sent.length
+      const version = fields.modelVersion ?? null
+      const path = (): string => (fields.api === 'openai.chat' ? '/v1/chat/completions' : `/v2/models/m${version === null ? '' : `/versions/${String(version)}`}/infer`)
+      const isTrue = result.status !== 200 || (result.modelVersion === version && (version === null || fields.api === 'oip.infer'))
+      return isTrue && w.sent.every((request) => new URL(request.url).pathname === path())
+    }),
+    { numRuns: 500 },
+  )
+  t.true(seen.dead > 20 && seen.answered > 100 && seen.sent > 20, JSON.stringify(seen))
 })
 
 /** The whole function over real HTTP: a record in, a result record out. */

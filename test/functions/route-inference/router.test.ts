@@ -353,3 +353,15 @@ test('router: what may exceed a contract’s context never reaches a substitute;
   t.like(await only.ask({ contract: 'c', body: '{"model":"m","max_tokens":9999}' }), { status: 413, code: 'SLU_ROUTE_BODY_TOO_LARGE' })
   t.like(await only.ask({ contract: 'c' }), { status: 200, model: 's' })
 })
+
+test('router: a version asked for is named in the result only where it was called, never for a substitute (R2)', async (t) => {
+  const endpoints = [
+    { id: 'own', api: 'oip' as const },
+    { id: 'sub', api: 'oip' as const, models: ['s'] },
+  ]
+  const { ask, verdict } = scripted(() => answered(200), endpoints, { contracts: [{ name: 'c', model: 'm', substitutes: ['s'] }] })
+  const request = { api: 'oip.infer', modelVersion: '7', contract: 'c', body: '{}' }
+  t.like(await ask(request), { status: 200, model: 'm', modelVersion: '7' })
+  verdict('own', 'DRAIN')
+  t.like(await ask(request), { status: 200, model: 's', modelVersion: null })
+})
