@@ -221,7 +221,7 @@ test('route inference: whatever stands in a request, it is a dead letter with a 
       seen.answered++
       seen.sent += w.sent.length
       const version = fields.modelVersion ?? null
-      const path = (): string => (fields.api === 'openai.chat' ? '/v1/chat/completions' : `/v2/models/m${version === null ? '' : `/versions/${String(version)}`}/infer`)
+      const path = (): string => (fields.api === 'openai.chat' ? '/v1/chat/completions' : `/v2/models/m${version === null ? '' : `/versions/${version as string}`}/infer`)
       const isTrue = result.status !== 200 || (result.modelVersion === version && (version === null || fields.api === 'oip.infer'))
       return isTrue && w.sent.every((request) => new URL(request.url).pathname === path())
     }),
