@@ -1,7 +1,7 @@
 /**
  * What an attempt came to (routing.md §2, R4): a table from the outcome of a call to what happens next.
  *
- * Owns: the classes of statuses and outcomes. Busy (429, 503, 529) is not failed. A complete error status (408, 5xx) is a failed attempt without a
+ * Owns: the classes of statuses and outcomes. Busy (429, 503, 529) is not failed. A complete error status (408, 5xx, a redirect) is a failed attempt without a
  * result and may be repeated; a broken answer may not, once a byte of it arrived, unless the api is idempotent.
  */
 import type { EndpointOutcome, Random } from '../../schemas/ports.ts'
@@ -26,6 +26,9 @@ const REST_MS_MIN = 500
 const REST_MS_MAX = 5000
 const RETRY_AFTER_MS_MAX = 60_000
 
+/** Not followed: it says that the endpoint is not there, not what it answers. */
+const isRedirect = (status: number): boolean => status >= 300 && status < 400
+
 /** How long a busy endpoint rests: `Retry-After` in seconds, else 0.5 to 5 s at random. */
 export function restMs(headers: Readonly<Record<string, string>>, random: Random): number {
   const seconds = /^\s*(\d{1,6})\s*$/.exec(headers['retry-after'] ?? '')?.[1]
@@ -38,7 +41,7 @@ export function endingOf(outcome: EndpointOutcome, isIdempotent: boolean, random
     case 'answered':
       if (BUSY.has(outcome.status)) return { next: 'again', restMs: restMs(outcome.headers, random), ending: 'neutral' }
       if (DOUBTFUL.has(outcome.status)) return { next: 'second-opinion', answered: outcome }
-      if (outcome.status === 408 || outcome.status >= 500) return { next: 'failed', mayRepeat: true }
+      if (outcome.status < 200 || isRedirect(outcome.status) || outcome.status === 408 || outcome.status >= 500) return { next: 'failed', mayRepeat: true }
       return { next: 'answer', answered: outcome }
     case 'not-sent':
       return { next: 'again', restMs: restMs({}, random), ending: 'failure' }

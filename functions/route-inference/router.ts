@@ -223,10 +223,11 @@ export function createRouter(options: RouterOptions): Router {
       if (outcome.kind === 'answered') work.firstByteMs = outcome.firstByteMs
       ending = callEnding(work, endpoint, judged)
       if (judged.next !== 'again' && !work.isCounted) {
-        budgets.get(endpoint.pool)?.sent(startMs)
+        budgets.get(endpoint.pool)?.sent(clock.nowMs())
         work.isCounted = true
       }
-      if (judged.next === 'answer' && outcome.kind === 'answered') latency.add(latencyKey(endpoint.id, model, work.size), outcome.totalMs, clock.nowMs())
+      // A refusal is quick: as a sample it would draw requests to who refuses them.
+      if (judged.next === 'answer' && judged.answered.status < 300) latency.add(latencyKey(endpoint.id, model, work.size), judged.answered.totalMs, clock.nowMs())
       if (judged.next === 'again') rest(endpoint, judged.restMs)
       if (work.attempts.length < ATTEMPTS_KEPT_MAX) work.attempts.push({ endpoint: endpoint.id, startMs, outcome: outcomeName(outcome) })
       telemetry.record(metricNames.clientOperationDuration, (clock.nowMs() - startMs) / 1000, {

@@ -365,3 +365,26 @@ test('router: a version asked for is named in the result only where it was calle
   verdict('own', 'DRAIN')
   t.like(await ask(request), { status: 200, model: 's', modelVersion: null })
 })
+
+test('router: a call that took long and ends now does not give the retries of meanwhile back (R4)', async (t) => {
+  const reply = (n: number): EndpointOutcome | Promise<EndpointOutcome> => (n === 1 ? new Promise((resolve) => clock.setTimer(9000, () => resolve(answered(200)))) : answered(500))
+  const { ask, called, clock } = scripted((_, n) => reply(n), [{ id: 'a' }, { id: 'b' }])
+  const long = ask()
+  await clock.advance(8500)
+  const failing = async (): Promise<number> => {
+    const before = called.length
+    t.is((await ask()).code, 'SLU_ROUTE_ENDPOINT_FAILED')
+    return called.length - before
+  }
+  t.deepEqual([await failing(), await failing()], [3, 2], 'the floor of three retries')
+  await clock.advance(600)
+  t.is((await long).status, 200)
+  t.is(await failing(), 1, 'a fourth retry within 10 s')
+})
+
+test('router: how fast an endpoint refuses says nothing about how fast it works', async (t) => {
+  const { ask } = scripted((_, n) => ({ ...answered(n === 1 ? 422 : 200), totalMs: 5000 }), [{ id: 'a' }])
+  t.is((await ask()).status, 422)
+  t.like(await ask({ deadlineMs: 1e12 + 1000 }), { status: 200 })
+  t.like(await ask({ deadlineMs: 1e12 + 1000 }), { status: 504, evidence: { lost: { infeasible: 1 } } }, 'an answer is a sample')
+})
