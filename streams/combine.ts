@@ -4,10 +4,11 @@
  * Owns: marks and count of the source partitions (they only rise), one slot per source partition and group (replaced only by a range that
  * covers it), the closing of windows. A window closes when every source partition has marked it. A partial for a closed window is a duplicate
  * if its source had marked that window, else late. Marks, count and `closedThroughMs` stand in the commit metadata (C2).
- * Metadata lost: they are rebuilt from the markers this partition holds; the windows they call closed are emitted `partial` if they come again.
+ * Metadata lost: the partition below the committed offset is read again, without effects, to the same state. What retention took from its head
+ * cannot be read: the windows that may have had partials there are emitted `partial` (W6).
  */
 import type { Codecs } from '../schemas/codec.ts'
-import { asSluiceError } from '../schemas/errors.ts'
+import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { decodeCombineMetadata, encodeCombineMetadata } from './commit-metadata.ts'
 import type { CombinedSlot, CombineFunction, MarkerFacts, PartialRecord } from './define-function.ts'
@@ -39,14 +40,28 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
   let position = 0n
   let partitionCount = 0
   let closedThroughMs: number | null = null
-  /** Metadata lost: windows through here were closed before and may miss partials below the committed offset. */
-  let suspectThroughMs: number | null = null
+  /** W6: we go by the log alone, and its head is gone. Null = not known before the first record. */
+  let isHeadLost: boolean | null = false
+  /** Windows through here may miss partials that stood in the lost head. */
+  let suspectThroughMs = -1
+
+  const decode = (record: LogRecord): PartialRecord<V> | SluiceError => {
+    try {
+      return definition.decode(record, at.context)
+    } catch (thrown) {
+      return asSluiceError(thrown, 'SLU_RECORD_UNDECODABLE')
+    }
+  }
 
   const isClosed = (endMs: number): boolean => closedThroughMs !== null && endMs <= closedThroughMs
 
   const mark = (marker: MarkerFacts): void => {
+    const { sourcePartition, closedThroughMs: markedMs } = marker
+    const before = marks.get(sourcePartition) ?? -1
     if (marker.partitionCount > partitionCount) partitionCount = marker.partitionCount
-    if (marker.closedThroughMs >= 0 && marker.closedThroughMs > (marks.get(marker.sourcePartition) ?? -1)) marks.set(marker.sourcePartition, marker.closedThroughMs)
+    // The first mark of a source after the lost head: what it covers may have been sent before it.
+    if (isHeadLost === true && before < 0 && markedMs > suspectThroughMs) suspectThroughMs = markedMs
+    if (markedMs > before) marks.set(sourcePartition, markedMs)
   }
 
   /** The lowest mark of all source partitions; null while one has marked nothing. */
@@ -69,7 +84,7 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     for (const endMs of ending) {
       const { startMs, groups } = open.get(endMs) as Open<V>
       open.delete(endMs)
-      const isSuspect = suspectThroughMs !== null && endMs <= suspectThroughMs
+      const isSuspect = endMs <= suspectThroughMs
       for (const group of [...groups.keys()].sort(byText)) {
         const slots = [...(groups.get(group) as Map<number, CombinedSlot<V>>).values()].sort((a, b) => a.sourcePartition - b.sourcePartition)
         const { topic, key, value, headers, partition } = definition.result(group, { startMs, endMs }, isSuspect ? slots.map((s) => ({ ...s, partial: true })) : slots, at.context)
@@ -103,26 +118,25 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     return 'taken'
   }
 
-  /** W7 after lost metadata: marks as of the committed offset, and what had been closed by the end of the log. */
+  const seeFirst = (record: LogRecord): void => {
+    if (isHeadLost === null) isHeadLost = record.offset > 0n
+  }
+
+  /** W7 after lost metadata: to the state that the partition's own records below the committed offset come to. What they emit was emitted. */
   const rebuild = (rows: readonly LogRecord[], nextOffset: bigint): void => {
-    const read = (row: LogRecord): void => {
-      if (row.partition !== at.partition || isTick(row)) return
-      try {
-        const record = definition.decode(row, at.context)
-        if (record.kind === 'marker') mark(record)
-      } catch {
-        // An undecodable row is dead-lettered where it is processed; it marks nothing.
+    for (const row of rows) {
+      if (row.partition !== at.partition || row.offset >= nextOffset) continue
+      seeFirst(row)
+      if (isTick(row)) continue
+      const decoded = decode(row)
+      // An undecodable row was dead-lettered where it was processed; it marks nothing.
+      if (decoded instanceof SluiceError) continue
+      if (decoded.kind === 'partial') take(decoded, row.offset)
+      else {
+        mark(decoded)
+        close([])
       }
     }
-    for (const row of rows) if (row.offset < nextOffset) read(row)
-    closedThroughMs = markedThrough()
-    const before = new Map(marks)
-    const countBefore = partitionCount
-    for (const row of rows) if (row.offset >= nextOffset) read(row)
-    suspectThroughMs = markedThrough()
-    marks.clear()
-    for (const [source, marked] of before) marks.set(source, marked)
-    partitionCount = countBefore
   }
 
   return {
@@ -134,7 +148,10 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
         closedThroughMs = metadata.closedThroughMs
         partitionCount = metadata.partitionCount
         for (const [source, marked] of metadata.marks) marks.set(source, marked)
-      } else if (committed !== null) rebuild(rows.get(at.topic) ?? [], committed.nextOffset)
+      } else {
+        isHeadLost = null
+        if (committed !== null) rebuild(rows.get(at.topic) ?? [], committed.nextOffset)
+      }
       position = committed?.nextOffset ?? 0n
       return { nextOffset: committed?.nextOffset ?? 'start', effects: { batches: [], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 } }
     },
@@ -149,12 +166,11 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
       for (const record of records) {
         if (record.offset < position) continue
         position = record.offset + 1n
+        seeFirst(record)
         if (isTick(record)) continue
-        let decoded: PartialRecord<V>
-        try {
-          decoded = definition.decode(record, at.context)
-        } catch (error) {
-          deadLetters.push({ record, error: asSluiceError(error, 'SLU_RECORD_UNDECODABLE'), stage: 'decode' })
+        const decoded = decode(record)
+        if (decoded instanceof SluiceError) {
+          deadLetters.push({ record, error: decoded, stage: 'decode' })
           continue
         }
         if (decoded.kind === 'marker') {

@@ -11,8 +11,10 @@ import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '..
 import { attributeNames } from '../schemas/telemetry-names.ts'
 import type { AnyFunction, FunctionContext } from './define-function.ts'
 import { createCombineProcessor } from './combine.ts'
+import { decodeCombineMetadata, decodeWindowMetadata } from './commit-metadata.ts'
 import { createFencedWriter } from './fenced-writer.ts'
 import { createFoldProcessor } from './fold.ts'
+import { createLambdaPartition } from './lambda.ts'
 import { createMapProcessor } from './map.ts'
 import { createOncePartition } from './once.ts'
 import { createPartitionLoop, type PartitionLoopOptions } from './partition-loop.ts'
@@ -81,6 +83,12 @@ function createProcessor(options: OpenPartitionOptions): PartitionProcessor {
   throw new SluiceError('SLU_HANDLER_INVALID', `${definition.name}: kind ${definition.kind}`)
 }
 
+/** Metadata that a window can go on from. What another tool wrote, or half of ours, is as lost as none (W6). */
+function hasWindowMetadata(definition: AnyFunction, metadata: string): boolean {
+  if (definition.kind === 'window') return decodeWindowMetadata(metadata) !== null
+  return definition.kind === 'combine' && decodeCombineMetadata(metadata, definition.windowMs) !== null
+}
+
 async function readRows(parts: MemberParts, topic: string, partitions: readonly number[] | 'all'): Promise<LogRecord[]> {
   const tail = await parts.reader.open({ topic: parts.topicPrefix + topic, partitions, from: 'start', committedOnly: true, untilEnd: true })
   const rows: LogRecord[] = []
@@ -122,12 +130,16 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
     running = createTaskPartition({ ...parts, definition, environment, topic, partition, committed, start, sink, once, abort })
     return { running, nextOffset: committed?.nextOffset ?? 'start' }
   }
+  if (definition.kind === 'lambda') {
+    const running = createLambdaPartition({ definition, environment, topic, partition, committed, start, sink, abort, places: parts.places, hash: parts.hash })
+    return { running, nextOffset: committed?.nextOffset ?? 'start' }
+  }
   const fenced = definition.kind === 'fold' ? createFencedWriter(parts.driver, fencedName, options.prove, abort.signal) : null
   if (fenced !== null) await sink.persist(() => fenced.open())
   const processor = createProcessor(options)
   const rows = new Map<string, LogRecord[]>()
   // W6, W7: windows read markers back only where commit metadata is lost.
-  const isRestored = (definition.kind === 'window' || definition.kind === 'combine') && committed !== null && committed.metadata !== ''
+  const isRestored = committed !== null && hasWindowMetadata(definition, committed.metadata)
   for (const need of isRestored ? [] : processor.needs) rows.set(need.topic, await sink.persist(() => readRows(parts, need.topic, need.partitions === 'all' ? 'all' : [partition])))
   const first = processor.begin(committed, rows)
   const nextOffset = first.nextOffset === 'start' ? logStart : first.nextOffset

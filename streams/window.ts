@@ -67,7 +67,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   let readThrough = 0n
   let closedThroughMs: number | null = null
   let maxEventMs: number | null = null
-  /** W6: windows that start at or before this may miss records; 'first' = to be set by the first record. */
+  /** W6: windows that start at or before this may miss records; 'first' = to be set by the first record, whatever it is. */
   let suspectMs: number | 'first' | null = null
   let lastAppendMs: number | null = null
   let startedMs: number | null = null
@@ -76,13 +76,16 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   const endOf = (eventMs: number): number => Math.floor(eventMs / windowMs) * windowMs + windowMs
   const closableThrough = (watermarkMs: number): number => Math.floor((watermarkMs - graceMs) / windowMs) * windowMs
 
+  /** How far the partition was read, by us or by an owner before us. */
+  const readTo = (): bigint => (position > readThrough ? position : readThrough)
+
   const markers = (): Outgoing[] => {
     const marker: MarkerFacts = {
       functionName: definition.name,
       sourcePartition: at.partition,
       partitionCount: at.partitionCount,
       closedThroughMs: closedThroughMs ?? -1,
-      readThrough: position,
+      readThrough: readTo(),
       parametersHash: hash,
     }
     const value = definition.encodeMarker(marker, at.context)
@@ -173,11 +176,20 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     if (nextOffset > readThrough) suspectMs = 'first'
   }
 
+  const markerOf = (row: LogRecord): MarkerFacts | null => {
+    try {
+      return definition.decodeMarker(row, at.context)
+    } catch {
+      // No marker of ours. Stage 2 parks what cannot be read (D6).
+      return null
+    }
+  }
+
   /** W6: the partition's own last marker says what was closed and how far had been read. */
   const restoreFromMarkers = (rows: readonly LogRecord[], nextOffset: bigint | null): void => {
     let isFound = false
     for (const row of rows) {
-      const marker = definition.decodeMarker(row, at.context)
+      const marker = markerOf(row)
       if (marker === null || marker.functionName !== definition.name || marker.sourcePartition !== at.partition) continue
       if (marker.parametersHash !== hash) throw new SluiceError('SLU_WINDOW_PARAMETERS', `${definition.name} ${at.topic}/${at.partition}`)
       isFound = true
@@ -203,7 +215,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       }
     },
 
-    process: (records, readTo): Effects => {
+    process: (records, nextPosition): Effects => {
       const partials: Outgoing[] = []
       const late: LogRecord[] = []
       const deadLetters: Parked[] = []
@@ -222,6 +234,8 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
         if (record.offset < position) continue
         position = record.offset + 1n
         if (record.appendMs !== null) lastAppendMs = record.appendMs
+        // A first read that does not begin at the log's beginning has lost what stood before: nothing of that is dated later than this (W1, W6).
+        if (suspectMs === 'first') suspectMs = record.offset === 0n ? null : (record.appendMs ?? 0) + skewMs
         if (isTick(record)) {
           const timeMs = tickTimeMs(record)
           // A tick is held to the same rule as a record: a bad clock must not close every window (W1).
@@ -242,8 +256,6 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
           deadLetters.push({ record, error: new SluiceError('SLU_RECORD_FUTURE', `${eventMs - record.appendMs} ms ahead`), stage: 'window' })
           continue
         }
-        // A first read that does not begin at the log's beginning has lost what stood before (W6).
-        if (suspectMs === 'first') suspectMs = record.offset === 0n ? null : eventMs + outOfOrdernessMs
         if (isClosed(endOf(eventMs))) {
           if (record.offset < readThrough) skipped++
           else late.push(record)
@@ -252,7 +264,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
         remember(value, eventMs, record.offset)
         advance(eventMs)
       }
-      if (readTo > position) position = readTo
+      if (nextPosition > position) position = nextPosition
       const batches = [...(partials.length > 0 ? [{ fenced: false, records: partials }] : []), ...(hasClosed ? [{ fenced: false, records: markers() }] : [])]
       return { batches, late, deadLetters, handled, skipped, windowsClosed }
     },
@@ -262,7 +274,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       for (const window of open.values()) if (window.neededOffset < nextOffset) nextOffset = window.neededOffset
       const usableFromMs = closedThroughMs === null ? -Infinity : closedThroughMs - maxGapMs
       for (const p of predecessors.values()) if (p.eventMs >= usableFromMs && p.offset < nextOffset) nextOffset = p.offset
-      const metadata = encodeWindowMetadata({ hash, closedThroughMs, maxEventMs, readThrough: position > readThrough ? position : readThrough })
+      const metadata = encodeWindowMetadata({ hash, closedThroughMs, maxEventMs, readThrough: readTo() })
       return { nextOffset, metadata }
     },
 

@@ -1,6 +1,7 @@
 import test from 'ava'
-import type { LogDriver, LogProducer, LogReader } from '../../schemas/log.ts'
-import { defineFunction, type AnyFunction, type FoldFunction } from '../../streams/define-function.ts'
+import type { Committed, LogDriver, LogProducer, LogReader } from '../../schemas/log.ts'
+import { defineFunction, type AnyFunction, type CombineFunction, type FoldFunction } from '../../streams/define-function.ts'
+import { createCombineProcessor } from '../../streams/combine.ts'
 import { localise, openPartition } from '../../streams/open-partition.ts'
 import { createPlaces } from '../../streams/places.ts'
 import { codecs, partitionWorld, settle } from '../helpers/partition-environment.ts'
@@ -20,7 +21,7 @@ const state = defineFunction<FoldFunction<string, number>>({
   restore: (row) => ({ key: row.key?.toString() ?? '', merge: () => Number(row.value) }),
 })
 
-function world(definition: AnyFunction) {
+function world(definition: AnyFunction, committed: Committed | null = null) {
   const w = partitionWorld()
   const order: string[] = []
   const reader = {
@@ -66,7 +67,7 @@ function world(definition: AnyFunction) {
     environment: w.environment,
     topic: 'in',
     partition: 3,
-    committed: null,
+    committed,
     logStart: 5n,
     abort: w.abort,
     endOffset: () => null,
@@ -83,6 +84,30 @@ test('open partition: a fold opens its fenced producer before it reads its state
   running.take([record(5, { key: 'k', value: 'x' })], 6n)
   await settle()
   t.deepEqual(order, ['open p.f.in.3', 'read p.state true', 'prove', 'write p.state=42'])
+})
+
+const total = defineFunction<CombineFunction<string>>({
+  kind: 'combine',
+  name: 'c',
+  inputs: ['in'],
+  outputs: ['windows'],
+  windowMs: 10,
+  decode: () => ({ kind: 'marker', functionName: 'w', sourcePartition: 0, partitionCount: 1, closedThroughMs: 10, readThrough: 0n, parametersHash: '' }),
+  result: (key) => ({ to: 'topic', topic: 'windows', key, value: null }),
+})
+
+test('open partition: metadata that cannot be read counts as lost: the partition is read back, never begun empty (W6)', async (t) => {
+  const whole = createCombineProcessor(total, { topic: 'in', partition: 3, context: { codecs, site: 's' } }).checkpoint().metadata
+  for (const [metadata, expected] of [
+    ['', ['read p.in true']],
+    ['written by a tool', ['read p.in true']],
+    [whole.slice(0, -2), ['read p.in true']],
+    [whole, []],
+  ] as const) {
+    const { order, opened } = world(total, { nextOffset: 5n, metadata })
+    await opened
+    t.deepEqual(order, [...expected], metadata)
+  }
 })
 
 test('open partition: what handlers see carries logical topic names, never the prefix', (t) => {

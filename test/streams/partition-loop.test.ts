@@ -77,6 +77,20 @@ test('partition loop: each batch is acknowledged before the next, and the first 
   t.deepEqual(loop.uncommitted(), { nextOffset: 2n, metadata: 'm' })
 })
 
+test('partition loop: late records are acknowledged before the batches, so that no marker calls read what is written nowhere (W2, W7)', async (t) => {
+  const w = partitionWorld()
+  w.refuse = (r) => (r[0]?.topic === 'in.late' ? new SluiceError('SLU_LOG_UNREACHABLE', '') : null)
+  loopOf(w, echo()).take(records('late'), 1n)
+  await settle()
+  t.deepEqual(w.sent, [])
+  w.refuse = () => null
+  await w.clock.advance(3000)
+  t.deepEqual(
+    w.sent.map((r) => r.topic),
+    ['in.late', 'out', 'out'],
+  )
+})
+
 test('partition loop: nothing is committable before late records and dead letters are acknowledged (C1, D2)', async (t) => {
   const w = partitionWorld()
   w.refuse = (r) => (r[0]?.topic === 'in.dlq' ? new SluiceError('SLU_LOG_UNREACHABLE', '') : null)

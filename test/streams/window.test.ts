@@ -198,12 +198,44 @@ test('window: lost metadata is taken from the partition’s own last marker; wit
   t.true(partials(run(lost, record(1, 8), record(2, 17)))[0]?.partial)
 })
 
-test('window: a new owner first says what it restored (W7)', (t) => {
+test('window: an unreadable row among the partials never keeps a partition from opening (W6, D6)', (t) => {
+  const p = processor()
+  t.notThrows(() => p.begin({ nextOffset: 0n, metadata: '' }, new Map([['partials', [{ ...record(0, 0), value: Buffer.from('garbage') }]]])))
+})
+
+test('window: a partition whose first record is refused misses nothing: its windows are never partial (W6)', (t) => {
+  for (const first of [{ ...record(0, 0), value: Buffer.from('broken') }, record(0, 1016)]) {
+    const closing = run(begin(processor()), first, record(1, 8), record(2, 17))
+    t.deepEqual(
+      partials(closing).map((x) => x.partial),
+      [false],
+    )
+  }
+})
+
+test('window: after a start in the middle a straggler does not make a window look complete that may miss records (W6)', (t) => {
+  const p = processor()
+  p.begin({ nextOffset: 5n, metadata: '' }, new Map())
+  const appended = { appendMs: 30 }
+  const closing = run(p, record(5, 2, appended), record(6, 31, appended), record(7, 64, { appendMs: 60 }), record(8, 77, { appendMs: 77 }))
+  t.deepEqual(
+    partials(closing).map((x) => [x.end, x.partial]),
+    [
+      [10, true],
+      [40, true],
+      [70, false],
+    ],
+  )
+})
+
+test('window: a new owner first says what it restored, never that less had been read (W7)', (t) => {
   const p = begin(processor())
   run(p, record(0, 1), record(1, 17))
-  const { effects } = processor().begin(p.checkpoint(), new Map())
+  const checkpoint = p.checkpoint()
+  t.is(checkpoint.nextOffset, 0n)
+  const { effects } = processor().begin(checkpoint, new Map())
   t.is(markers(effects).length, 3)
-  t.is(markers(effects)[0]?.closedThroughMs, 10)
+  t.like(markers(effects)[0], { closedThroughMs: 10, readThrough: '2' })
 })
 
 test('window: an idle partition is ticked once, the tick closes its windows for every reader and is nothing else (W8)', (t) => {
