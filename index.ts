@@ -2,3 +2,4 @@
 export * from './streams/define-function.ts'
 export { SluiceError } from './schemas/errors.ts'
 export type { LogRecord } from './schemas/log.ts'
+export { toLambda, type ToLambdaPorts } from './streams/to-lambda.ts'

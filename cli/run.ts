@@ -1,16 +1,13 @@
 /**
  * `sluice run [function…]`: some functions of the site in this process, or handlers from files; what compose and Kubernetes call.
  *
- * Owns: loading a handler file (default export of defineFunction; `'sluice'` resolves to this checkout through module hooks, because Node
- * strips no types inside node_modules), and the pseudo function `simulated-site`.
+ * Owns: the settings of Lambda handlers given on the command line, and the pseudo function `simulated-site`.
  */
-import { existsSync } from 'node:fs'
-import { registerHooks } from 'node:module'
-import { resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { SluiceError } from '../schemas/errors.ts'
-import { defineFunction, type AnyFunction } from '../streams/define-function.ts'
+import type { AnyFunction } from '../streams/define-function.ts'
 import { FUNCTION_NAMES, isFunctionName, type FunctionName } from './functions.ts'
+import { parseDuration } from './duration.ts'
+import { loadHandler, type LambdaSettings } from './load-handler.ts'
 import { loadSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
 import { startScreen } from './screen.ts'
@@ -20,30 +17,37 @@ import { untilSignal } from './signals.ts'
 const GRACE_MS = 5000
 const SIMULATED = 'simulated-site'
 
-/** Loads the function a file exports. Throws SLU_HANDLER_INVALID. */
-export async function loadHandler(path: string): Promise<AnyFunction> {
-  const file = resolve(path)
-  if (!existsSync(file)) throw new SluiceError('SLU_USE', `${path}: neither a function of the site (${FUNCTION_NAMES.join(', ')}) nor a file`)
-  registerHooks({
-    resolve: (specifier, context, next) => (specifier === 'sluice' ? { url: new URL('../index.ts', import.meta.url).href, shortCircuit: true } : next(specifier, context)),
-  })
-  let loaded: { default?: unknown }
-  try {
-    loaded = (await import(pathToFileURL(file).href)) as { default?: unknown }
-  } catch (cause) {
-    throw new SluiceError('SLU_HANDLER_INVALID', path, cause)
+/** What the options say about Lambda handlers among the files. Throws SLU_USE. */
+function lambdaSettings(options: Record<string, unknown>, brokers: readonly string[]): LambdaSettings {
+  const { topics, batchSize, batchWindow, timeout } = options
+  const whole = (name: string, value: unknown): number => {
+    if (!/^\d{1,9}$/.test(String(value))) throw new SluiceError('SLU_USE', `--${name} ${String(value)}: must be a whole number`)
+    return Number(value)
   }
-  if (loaded.default === undefined) throw new SluiceError('SLU_HANDLER_INVALID', `${path}: no default export`)
-  return defineFunction(loaded.default as AnyFunction)
+  return {
+    bootstrapServers: brokers.join(','),
+    ...(typeof topics === 'string'
+      ? {
+          topics: topics
+            .split(',')
+            .map((topic) => topic.trim())
+            .filter((topic) => topic !== ''),
+        }
+      : {}),
+    ...(batchSize === undefined ? {} : { batchSize: whole('batch-size', batchSize) }),
+    ...(typeof batchWindow === 'string' ? { batchWindowMs: parseDuration(batchWindow, 'batch-window') } : {}),
+    ...(typeof timeout === 'string' ? { timeoutMs: parseDuration(timeout, 'timeout') } : {}),
+  }
 }
 
-export async function run({ siteFile, output, environment }: Invocation, args: string[]): Promise<number> {
+export async function run({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   if (args.length === 0) throw new SluiceError('SLU_USE', `name functions to run: ${FUNCTION_NAMES.join(', ')}, ${SIMULATED}, or a handler file`)
   const loaded = loadSite(siteFile)
   const isSimulating = args.includes(SIMULATED)
   if (isSimulating && loaded.site.simulation === undefined) throw new SluiceError('SLU_USE', `${SIMULATED}: the site has no simulation`)
+  const lambda = lambdaSettings(options, loaded.site.log.kafka?.brokers ?? [])
   const functions: (FunctionName | AnyFunction)[] = []
-  for (const arg of args) if (arg !== SIMULATED) functions.push(isFunctionName(arg) ? arg : await loadHandler(arg))
+  for (const arg of args) if (arg !== SIMULATED) functions.push(isFunctionName(arg) ? arg : await loadHandler(arg, lambda))
   const signal = untilSignal()
   const site = new SiteProcess({
     loaded,

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../schemas/errors.ts'
 import { formatDuration } from '../schemas/units.ts'
 import { withoutEffect } from '../schemas/site.ts'
+import { parseDuration } from './duration.ts'
 import { FUNCTION_NAMES } from './functions.ts'
 import { loadSite, type LoadedSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
@@ -18,13 +19,6 @@ import type { SiteStatus } from './site-status.ts'
 
 const DRAIN_MS = 25_000
 const GRACE_MS = 5000
-
-/** "20s" → 20000. Throws SLU_USE. */
-export function parseDuration(text: string): number {
-  const match = /^(\d{1,7})(ms|s|m|h)$/.exec(text)
-  if (match === null) throw new SluiceError('SLU_USE', `--for ${text}: must be a duration such as 20s, 5m`)
-  return Number(match[1]) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as 'ms' | 's' | 'm' | 'h']
-}
 
 /** Removes what an embedded site keeps; only folders the site itself names. */
 function removeState(loaded: LoadedSite): void {
@@ -68,7 +62,7 @@ export function startReport(status: SiteStatus, ledger: StartReport['ledger'], d
 
 export async function start({ siteFile, output, environment }: Invocation, _args: string[], options: Record<string, unknown>): Promise<number> {
   const loaded = loadSite(siteFile)
-  const forMs = typeof options['for'] === 'string' ? parseDuration(options['for']) : null
+  const forMs = typeof options['for'] === 'string' ? parseDuration(options['for'], 'for') : null
   if (options['fresh'] === true) removeState(loaded)
   for (const note of withoutEffect(loaded.site)) output.note(`without effect: ${note}`)
   const isLive = !output.isJson && process.stdout.isTTY && options['quiet'] !== true

@@ -9,6 +9,7 @@ import type { Codecs } from '../schemas/codec.ts'
 import type { ErrorCode } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import { SluiceError } from '../schemas/errors.ts'
+import type { LambdaKafkaEvent } from './lambda-event.ts'
 
 /** A record to append to a logical topic. */
 export interface RecordEmit {
@@ -217,8 +218,45 @@ export interface TaskFunction<T> extends Named {
   ready?(): Promise<void>
 }
 
+/** The context object of AWS Lambda, as far as a Kafka handler may look. */
+export interface LambdaContext {
+  readonly functionName: string
+  readonly functionVersion: string
+  readonly invokedFunctionArn: string
+  readonly memoryLimitInMB: string
+  /** A function of the batch and the try. */
+  readonly awsRequestId: string
+  readonly logGroupName: string
+  readonly logStreamName: string
+  callbackWaitsForEmptyEventLoop: boolean
+  getRemainingTimeInMillis(): number
+}
+
+/** An AWS Lambda Kafka handler, unchanged; the settings are those of an event source mapping (runtime.md §6). */
+export interface LambdaFunction extends Named {
+  readonly kind: 'lambda'
+  /** Batches of one partition. May return `{ batchItemFailures }`. Callback-style handlers are refused. */
+  handler(event: LambdaKafkaEvent, context: LambdaContext): unknown
+  /** 1 to 10,000. */
+  readonly batchSize: number
+  /** How long a batch may wait to fill, ms, up to 300,000. */
+  readonly batchWindowMs: number
+  /** Budget of one invocation, ms. */
+  readonly timeoutMs: number
+  readonly bisectOnError: boolean
+  /** Tries after the first, before the DLQ. */
+  readonly retriesMax: number
+  /** Handlers running at once in one member; a partition has one. */
+  readonly concurrency: number
+  /** Shown in the event. */
+  readonly bootstrapServers: string
+}
+
+/** The defaults of an event source mapping, with the on-failure destination that the DLQ is. */
+export const LAMBDA_DEFAULTS = { batchSize: 100, batchWindowMs: 500, timeoutMs: 60_000, bisectOnError: true, retriesMax: 10, concurrency: 10, bootstrapServers: '' } as const
+
 // oxlint-disable-next-line typescript/no-explicit-any -- a registry of functions of many value types
-export type AnyFunction = MapFunction<any> | FoldFunction<any, any> | WindowFunction<any, any, any> | CombineFunction<any> | TaskFunction<any>
+export type AnyFunction = MapFunction<any> | FoldFunction<any, any> | WindowFunction<any, any, any> | CombineFunction<any> | TaskFunction<any> | LambdaFunction
 
 const NAME = /^[a-z][a-z0-9-]{0,62}$/
 
@@ -231,7 +269,8 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
   if (!NAME.test(definition.name)) fail('name must match ^[a-z][a-z0-9-]{0,62}$')
   if (!Array.isArray(definition.inputs) || definition.inputs.length === 0) fail('inputs must name at least one topic')
   if (!Array.isArray(definition.outputs)) fail('outputs must be a list')
-  if (!['map', 'fold', 'window', 'combine', 'task'].includes(definition.kind)) fail(`kind ${definition.kind} is not map, fold, window, combine or task`)
+  if (!['map', 'fold', 'window', 'combine', 'task', 'lambda'].includes(definition.kind)) fail(`kind ${definition.kind} is not map, fold, window, combine, task or lambda`)
+  if (definition.kind === 'lambda') return defineLambda(definition, fail) as F
   if (typeof definition.decode !== 'function') fail('decode must be a function')
   if (definition.kind === 'map' && definition.alignWithinMs !== undefined && !(Number.isSafeInteger(definition.alignWithinMs) && definition.alignWithinMs >= 2))
     fail('alignWithinMs must be a whole number of ms from 2')
@@ -242,5 +281,16 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
     if (!definition.outputs.includes(definition.partialsTopic)) fail('outputs must hold partialsTopic')
   }
   if (definition.kind === 'task' && (!Number.isSafeInteger(definition.concurrency) || definition.concurrency < 1)) fail('concurrency must be at least 1')
+  return Object.freeze(definition)
+}
+
+function defineLambda(definition: LambdaFunction, fail: (field: string) => never): LambdaFunction {
+  if (typeof definition.handler !== 'function') fail('handler must be a function')
+  if (definition.handler.length > 2) fail('handler takes a callback: Lambda’s Node runtimes ended that style; return a promise')
+  const bounds = { batchSize: [1, 10_000], batchWindowMs: [0, 300_000], timeoutMs: [1, 900_000], retriesMax: [0, 10_000], concurrency: [1, 10_000] } as const
+  for (const [name, [low, high]] of Object.entries(bounds)) {
+    const value = definition[name as keyof typeof bounds]
+    if (!Number.isSafeInteger(value) || value < low || value > high) fail(`${name} must be a whole number from ${low} to ${high}`)
+  }
   return Object.freeze(definition)
 }

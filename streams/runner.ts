@@ -302,7 +302,7 @@ export function createRunner(options: RunnerOptions): Runner {
     const ready = definition.kind === 'task' && definition.ready !== undefined ? definition.ready() : Promise.resolve()
     // Every partition awaits it and reports its failure; before the first partition nobody does.
     ready.catch(() => undefined)
-    const places = createPlaces(definition.kind === 'task' ? definition.concurrency : 1, () => {
+    const places = createPlaces(definition.kind === 'task' || definition.kind === 'lambda' ? definition.concurrency : 1, () => {
       // In turns: the partition that is asked first gets the place, so another one is first each time.
       const all = [...owned.values()]
       turn++

@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import test from 'ava'
 import { renderLine, renderScreen } from '../../cli/screen.ts'
-import { parseDuration, startReport } from '../../cli/start.ts'
+import { startReport } from '../../cli/start.ts'
 import type { SiteStatus } from '../../cli/site-status.ts'
 
 const status: SiteStatus = {
@@ -37,12 +37,6 @@ const status: SiteStatus = {
   metricsUrl: 'http://127.0.0.1:9464/metrics',
   problems: ['something'],
 }
-
-test('start: durations are read with their unit, a bare number is refused rather than guessed', (t) => {
-  t.is(parseDuration('20s'), 20_000)
-  t.is(parseDuration('5m'), 300_000)
-  for (const text of ['20', '1.5s', '-1s', '20 s', '', '99999999s']) t.throws(() => parseDuration(text), { message: /SLU_USE/ }, text)
-})
 
 test('start: the report holds the names that scripts read', (t) => {
   const report = startReport(status, { size: 9, root: 'r', verified: true }, true)

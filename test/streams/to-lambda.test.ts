@@ -1,0 +1,111 @@
+import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
+import type { OutRecord } from '../../schemas/log.ts'
+import { defineFunction, type LambdaContext, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
+import { lambdaEvent } from '../../streams/lambda-event.ts'
+import { toLambda, type ToLambdaPorts } from '../../streams/to-lambda.ts'
+import { testCodecs } from '../helpers/codecs.ts'
+import { record } from '../helpers/records.ts'
+
+const context = { getRemainingTimeInMillis: () => 1000 } as LambdaContext
+const upper = defineFunction<MapFunction<string>>({
+  kind: 'map',
+  name: 'upper',
+  inputs: ['in'],
+  outputs: ['out'],
+  decode: (r) => {
+    if (r.value === null) throw new SluiceError('SLU_RECORD_UNDECODABLE', 'no value')
+    return r.value.toString()
+  },
+  handle: (text) => [
+    { to: 'topic', topic: 'out', key: text, value: Buffer.from(text.toUpperCase()) },
+    ...(text === 'half' ? [{ to: 'dead-letter', code: 'SLU_TELEMETRY_PART', reason: 'the other half' } as const] : []),
+  ],
+})
+
+function world(more: Partial<ToLambdaPorts> = {}) {
+  const sent: OutRecord[] = []
+  const failures: unknown[] = []
+  const ports: ToLambdaPorts = {
+    site: 's',
+    codecs: testCodecs(),
+    nowMs: () => 0,
+    send: (records) => {
+      sent.push(...records)
+      return Promise.resolve()
+    },
+    onFailure: (_record, error) => void failures.push(error),
+    ...more,
+  }
+  return { sent, failures, ports }
+}
+const eventOf = (...values: (string | null)[]) =>
+  lambdaEvent(
+    values.map((value, i) => record(i, { value, headers: [['traceparent', Buffer.from('00-a')]] })),
+    '',
+  )
+
+test('to lambda: a map function answers an event with what it emits, keys, values and trace kept', async (t) => {
+  const w = world({ topicPrefix: 'p.' })
+  t.deepEqual(await toLambda(upper, w.ports)(eventOf('a', 'b'), context), { batchItemFailures: [] })
+  t.deepEqual(
+    w.sent.map((r) => [r.topic, r.key?.toString(), r.value?.toString(), r.headers?.[0]?.[0]]),
+    [
+      ['p.out', 'a', 'A', 'traceparent'],
+      ['p.out', 'b', 'B', 'traceparent'],
+    ],
+  )
+})
+
+test('to lambda: the first failure of a partition is listed, what follows it is left for the next try, other partitions go on', async (t) => {
+  const w = world()
+  const event = { ...eventOf('a', null, 'c'), records: { ...eventOf('a', null, 'c').records, ...lambdaEvent([record(7, { partition: 1, value: 'z' })], '').records } }
+  t.deepEqual(await toLambda(upper, w.ports)(event, context), { batchItemFailures: [{ itemIdentifier: { partition: 'in-0', offset: 1 } }] })
+  t.deepEqual(
+    w.sent.map((r) => r.value?.toString()),
+    ['A', 'Z'],
+  )
+  t.is((w.failures[0] as SluiceError).code, 'SLU_RECORD_UNDECODABLE')
+})
+
+test('to lambda: what cannot be sent is a failure of the record, never a success', async (t) => {
+  const w = world({ send: () => Promise.reject(new SluiceError('SLU_LOG_UNREACHABLE', '')) })
+  t.is((await toLambda(upper, w.ports)(eventOf('a'), context)).batchItemFailures.length, 1)
+})
+
+test('to lambda: a dead letter beside emits needs somewhere to go; without it the record fails and nothing of it is sent (N2)', async (t) => {
+  const without = world()
+  t.is((await toLambda(upper, without.ports)(eventOf('half'), context)).batchItemFailures.length, 1)
+  t.deepEqual(without.sent, [])
+  const parked: string[] = []
+  const having = world({ deadLetter: (_r, error) => (parked.push(error.code), Promise.resolve()) })
+  t.deepEqual(await toLambda(upper, having.ports)(eventOf('half'), context), { batchItemFailures: [] })
+  t.deepEqual(parked, ['SLU_TELEMETRY_PART'])
+})
+
+test('to lambda: a task is awaited and given its deadline and idempotency key (T1)', async (t) => {
+  const seen: unknown[] = []
+  const task = defineFunction<TaskFunction<null>>({
+    kind: 'task',
+    name: 'effect',
+    inputs: ['in'],
+    outputs: [],
+    order: 'key',
+    concurrency: 1,
+    deadlineMs: 1,
+    decode: () => null,
+    handle: (_value, _record, { idempotencyKey, deadlineMs, attempt }) => {
+      seen.push([idempotencyKey, deadlineMs, attempt])
+      return Promise.resolve([])
+    },
+  })
+  await toLambda(task, world().ports)(eventOf('a'), context)
+  t.deepEqual(seen, [['in/0/0', 1000, 1]])
+})
+
+test('to lambda: kinds with state and once are refused by name, an event of something else too', async (t) => {
+  const w = world()
+  t.throws(() => toLambda({ ...upper, kind: 'window' } as unknown as MapFunction<string>, w.ports), { message: /SLU_HANDLER_INVALID.*upper/ })
+  t.throws(() => toLambda({ ...upper, kind: 'task', once: {} } as unknown as TaskFunction<string>, w.ports), { message: /once/ })
+  await t.throwsAsync(toLambda(upper, w.ports)({ Records: [] }, context), { message: /SLU_RECORD_UNDECODABLE/ })
+})
