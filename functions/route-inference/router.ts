@@ -26,7 +26,7 @@ import type { DecodedRequest } from './request.ts'
 import { createPoolMeasures } from './pool-measures.ts'
 import { answer, refusal, type Served } from './result.ts'
 import { createRetryBudget, type RetryBudget } from './retry-budget.ts'
-import { createWaiting } from './waiting.ts'
+import { createWaiting, type Refused } from './waiting.ts'
 
 export interface RouterOptions {
   readonly routerVersion: string
@@ -106,6 +106,12 @@ export function createRouter(options: RouterOptions): Router {
     const lease = leases.take(chosen.endpoint)
     return lease === null ? null : { lease, endpoint: endpoints.get(chosen.endpoint) as Endpoint, model: chosen.model }
   }
+  /** To a waiter: only its own deadline can keep it from what others of its kind may still take. */
+  const offered = (work: Work): { readonly value: Taken } | Refused => {
+    const value = take(work)
+    if (value !== null) return { value }
+    return (work.choice?.lost['infeasible'] ?? 0) > 0 ? 'not-me' : 'none-left'
+  }
   const evidenceOf = (work: Work): RouteEvidence => ({
     routerVersion: options.routerVersion,
     contract: work.decoded.request.contract,
@@ -166,11 +172,13 @@ export function createRouter(options: RouterOptions): Router {
     // Who was sent once is not turned away later: a busy endpoint gives the request back to the queue (R4).
     if (work.attempts.length === 0 && waiting.ofTenant(request.tenant) >= options.perTenantMax) throw new SluiceError('SLU_ROUTE_TENANT_LIMIT', `${options.perTenantMax} wait`)
     const sinceMs = clock.nowMs()
-    const ending = await waiting.wait({ deadlineMs, tenant: request.tenant, signal: work.send.signal, take: () => take(work) })
+    const kind = JSON.stringify([work.api.spokenBy, work.allowed.models])
+    const ending = await waiting.wait({ deadlineMs, tenant: request.tenant, kind, signal: work.send.signal, take: () => offered(work) })
     work.queueMs += clock.nowMs() - sinceMs
     if (ending.kind === 'aborted') return null
     if (ending.kind === 'taken') return ending.value
-    const lost = work.choice?.lost ?? {}
+    work.choice = look(work)
+    const { lost } = work.choice
     const isOnlyLate = (lost['full'] ?? 0) + (lost['infeasible'] ?? 0) > 0
     throw new SluiceError(isOnlyLate ? 'SLU_ROUTE_DEADLINE' : 'SLU_ROUTE_NO_ENDPOINT', 'waited until the deadline')
   }

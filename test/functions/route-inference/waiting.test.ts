@@ -6,10 +6,11 @@ test('waiting: the earliest deadline is served first, and one free place never g
   const clock = createVirtualClock(0)
   const waiting = createWaiting(clock)
   let free = 0
-  const take = (): number | null => (free > 0 ? free-- : null)
+  const take = () => (free > 0 ? { value: free-- } : ('none-left' as const))
   const { signal } = new AbortController()
   const order: string[] = []
-  const wait = (name: string, deadlineMs: number): Promise<unknown> => waiting.wait({ deadlineMs, tenant: 'x', signal, take }).then((e) => order.push(`${name} ${e.kind}`))
+  const wait = (name: string, deadlineMs: number): Promise<unknown> =>
+    waiting.wait({ deadlineMs, tenant: 'x', kind: 'k', signal, take }).then((e) => order.push(`${name} ${e.kind}`))
   const all = [wait('late', 200), wait('early', 100)]
   t.is(waiting.ofTenant('x'), 2)
   free = 1
@@ -24,9 +25,37 @@ test('waiting: an aborted waiter leaves at once and takes nothing', async (t) =>
   const clock = createVirtualClock(0)
   const waiting = createWaiting(clock)
   const abort = new AbortController()
-  const ended = waiting.wait({ deadlineMs: 100, tenant: 'x', signal: abort.signal, take: () => t.fail() as never })
+  const ended = waiting.wait({ deadlineMs: 100, tenant: 'x', kind: 'k', signal: abort.signal, take: () => t.fail() as never })
   abort.abort()
   waiting.offer()
   t.deepEqual(await ended, { kind: 'aborted' })
   t.is(clock.timers(), 0)
+})
+
+test('waiting: when nothing is left for a kind, only one of it is asked; other kinds, and who is kept by its own deadline, are not passed over', async (t) => {
+  const clock = createVirtualClock(0)
+  const waiting = createWaiting(clock)
+  const { signal } = new AbortController()
+  const asked: string[] = []
+  const wait = (name: string, kind: string, deadlineMs: number, answer: () => { value: string } | 'not-me' | 'none-left'): Promise<unknown> => {
+    const take = () => {
+      asked.push(name)
+      return answer()
+    }
+    return waiting.wait({ deadlineMs, tenant: 'x', kind, signal, take })
+  }
+  const none = () => 'none-left' as const
+  const all = [
+    wait('a1', 'a', 100, none),
+    wait('a2', 'a', 200, none),
+    wait('b1', 'b', 300, () => 'not-me'),
+    wait('b2', 'b', 400, () => ({ value: 'b2' })),
+    wait('b3', 'b', 500, none),
+    wait('b4', 'b', 600, none),
+  ]
+  waiting.offer()
+  t.deepEqual(asked, ['a1', 'b1', 'b2', 'b3'])
+  t.is(waiting.depth(), 5)
+  await clock.advance(600)
+  await Promise.all(all)
 })
