@@ -62,7 +62,14 @@ function world(endpoints: readonly TestEndpoint[], call: EndpointCall, clock: Cl
   return { ask, routeRecord, verdict }
 }
 
-const answered = (status: number, headers = {}): EndpointOutcome => ({ kind: 'answered', status, headers, body: Buffer.from(`${status}`), firstByteMs: 1, totalMs: 1 })
+const answered = (status: number, headers = {}): Extract<EndpointOutcome, { kind: 'answered' }> => ({
+  kind: 'answered',
+  status,
+  headers,
+  body: Buffer.from(`${status}`),
+  firstByteMs: 1,
+  totalMs: 1,
+})
 
 /** A router under virtual time whose endpoints say what `reply` makes of their name and the number of the call. */
 function scripted(reply: (endpoint: string, n: number) => EndpointOutcome | Promise<EndpointOutcome>, endpoints: readonly TestEndpoint[], more: Partial<RouterOptions> = {}) {
@@ -387,4 +394,28 @@ test('router: how fast an endpoint refuses says nothing about how fast it works'
   t.is((await ask()).status, 422)
   t.like(await ask({ deadlineMs: 1e12 + 1000 }), { status: 200 })
   t.like(await ask({ deadlineMs: 1e12 + 1000 }), { status: 504, evidence: { lost: { infeasible: 1 } } }, 'an answer is a sample')
+})
+
+test('router: who waits too long for its own deadline, or for another model, never keeps a free slot from the next (R8)', async (t) => {
+  const { ask, clock } = scripted(
+    (endpoint) => new Promise((resolve) => clock.setTimer(endpoint === 'a' ? 300 : 100, () => resolve({ ...answered(200), totalMs: 400 }))),
+    [
+      { id: 'a', slots: 1 },
+      { id: 'b', slots: 1, models: ['s'] },
+    ],
+  )
+  const of = (model: string) => ({ model, body: `{"model":"${model}"}` })
+  const sample = [ask(), ask(of('s'))]
+  await clock.advance(300)
+  await Promise.all(sample)
+  const running = [ask(), ask(of('s'))]
+  const soon = ask({ deadlineMs: clock.nowMs() + 500 })
+  const later = ask()
+  const other = ask(of('s'))
+  await clock.advance(200)
+  t.is((await Promise.race([other, settled()]))?.status, 200, 'b was free, yet its request waited')
+  await clock.advance(600)
+  t.like(await soon, { code: 'SLU_ROUTE_DEADLINE' })
+  t.like(await later, { status: 200, timings: { queueMs: 300 } })
+  await Promise.all(running)
 })

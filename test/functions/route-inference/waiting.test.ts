@@ -59,3 +59,12 @@ test('waiting: when nothing is left for a kind, only one of it is asked; other k
   await clock.advance(600)
   await Promise.all(all)
 })
+
+test('waiting: who left while others were asked is not asked any more, so that what it would take is not lost', async (t) => {
+  const waiting = createWaiting(createVirtualClock(0))
+  const leaving = new AbortController()
+  const first = waiting.wait({ deadlineMs: 100, tenant: 'x', kind: 'a', signal: new AbortController().signal, take: () => (leaving.abort(), { value: 1 }) })
+  const second = waiting.wait({ deadlineMs: 200, tenant: 'x', kind: 'b', signal: leaving.signal, take: () => t.fail() as never })
+  waiting.offer()
+  t.deepEqual(await Promise.all([first, second]), [{ kind: 'taken', value: 1 }, { kind: 'aborted' }])
+})
