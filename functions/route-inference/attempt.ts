@@ -24,6 +24,8 @@ const BUSY: ReadonlySet<number> = new Set([429, 503, 529])
 const DOUBTFUL: ReadonlySet<number> = new Set([401, 403, 404])
 const REST_MS_MIN = 500
 const REST_MS_MAX = 5000
+/** "Retry-After: 0" would be a loop of calls at full speed: busy answers spend no attempts. */
+const RETRY_AFTER_MS_MIN = 100
 const RETRY_AFTER_MS_MAX = 60_000
 
 /** Not followed: it says that the endpoint is not there, not what it answers. */
@@ -32,7 +34,7 @@ const isRedirect = (status: number): boolean => status >= 300 && status < 400
 /** How long a busy endpoint rests: `Retry-After` in seconds, else 0.5 to 5 s at random. */
 export function restMs(headers: Readonly<Record<string, string>>, random: Random): number {
   const seconds = /^\s*(\d{1,6})\s*$/.exec(headers['retry-after'] ?? '')?.[1]
-  if (seconds !== undefined) return Math.min(RETRY_AFTER_MS_MAX, Number(seconds) * 1000)
+  if (seconds !== undefined) return Math.min(RETRY_AFTER_MS_MAX, Math.max(RETRY_AFTER_MS_MIN, Number(seconds) * 1000))
   return REST_MS_MIN + random() * (REST_MS_MAX - REST_MS_MIN)
 }
 

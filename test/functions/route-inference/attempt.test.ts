@@ -29,6 +29,11 @@ test('attempt: Retry-After is kept to, bounded, and what is no number of seconds
     60_000,
   )
   t.is(
+    restMs({ 'retry-after': '0' }, () => 0),
+    100,
+    'a busy endpoint is called at full speed',
+  )
+  t.is(
     restMs({ 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, () => 0),
     500,
   )
