@@ -7,6 +7,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import { SluiceError } from '../schemas/errors.ts'
 import { configCheck, configReference, configSchema } from './config.ts'
+import { dlqList, dlqRetry, dlqShow } from './dlq.ts'
 import { doctor } from './doctor.ts'
 import { egressVerify } from './egress.ts'
 import { help } from './help.ts'
@@ -71,6 +72,15 @@ function buildProgram(done: (code: number) => void): Command {
     .option('--from <where>', 'start, end, or a number of records back per partition', 'end')
     .option('--limit <n>', 'stop after this many records')
     .option('--until-end', 'stop at the end of the topic as it is now')
+  const dlq = program.command('dlq').description('records that could not be handled').exitOverride()
+  verb(dlq, 'ls [topic]', 'dead letters by topic and error code', dlqList)
+  const only = (command: Command): Command =>
+    command
+      .option('--code <code>', 'only those with this error code')
+      .option('--at <partition/offset>', 'only this one, by its place in the DLQ')
+      .option('--limit <n>', 'at most this many, oldest first')
+  only(verb(dlq, 'show <topic>', 'dead letters of a source topic: why, from where, the record itself', dlqShow))
+  only(verb(dlq, 'retry <topic>', 'put them back on their source topic, each once', dlqRetry)).option('--dry-run', 'only say what would be put back')
   const config = program.command('config').description('the site configuration').exitOverride()
   verb(config, 'check', 'validate and print the resolved configuration with the origin of each value', configCheck)
   verb(config, 'schema', 'JSON Schema of site.yaml for editors', configSchema)

@@ -10,7 +10,7 @@ import { openLog } from './open-log.ts'
 import { shippedCodecs } from './shipped.ts'
 import { toJson } from './output.ts'
 
-const text = (bytes: Buffer | null): string | null => (bytes === null ? null : isUtf8(bytes) ? bytes.toString('utf8') : `base64:${bytes.toString('base64')}`)
+export const text = (bytes: Buffer | null): string | null => (bytes === null ? null : isUtf8(bytes) ? bytes.toString('utf8') : `base64:${bytes.toString('base64')}`)
 
 /** NodeBatch columns as rows a person can read. */
 function nodeBatchRows(batch: NodeBatch, codecs: Codecs): unknown {

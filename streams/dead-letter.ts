@@ -8,10 +8,11 @@ import { causeChain, type SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord, OutRecord } from '../schemas/log.ts'
 import type { Parked } from './processor.ts'
 
-const HEADER_CODE = 'sluice.error.code'
-const HEADER_ATTEMPTS = 'sluice.attempts'
+export const HEADER_CODE = 'sluice.error.code'
+export const HEADER_ATTEMPTS = 'sluice.attempts'
 
-const CONNECT = '__connect.errors.'
+/** Kafka Connect's prefix of what a dead letter says of itself. */
+export const CONNECT = '__connect.errors.'
 const TEXT_CHARS_MAX = 4096
 
 /** Connect's names of the stages. */

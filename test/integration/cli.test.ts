@@ -86,6 +86,32 @@ test('cli: send and tail pass bytes through unchanged, and decode what is Avro',
   site.remove()
 })
 
+test('cli: a dead letter is listed, shown and put back once; a topic without a DLQ is named', async (t) => {
+  const site = siteInFolder()
+  const json = async (...args: string[]) => {
+    const ended = await sluice([...args, '--json', '--site', site.file])
+    t.is(ended.code, 0, ended.stderr)
+    return JSON.parse(ended.stdout) as Record<string, unknown>
+  }
+  await json('topics', 'apply')
+  const headers = ['__connect.errors.topic=telemetry.dcgm', '__connect.errors.partition=1', '__connect.errors.offset=5', 'sluice.error.code=SLU_TELEMETRY_FORMAT']
+  await sluice(['send', 'telemetry.dcgm.dlq', '--key', 'tray-1', ...headers.flatMap((h) => ['--header', h]), '--site', site.file], {}, 'no metrics here')
+  t.deepEqual(await json('dlq', 'ls', 'telemetry.dcgm'), { topics: [{ topic: 'telemetry.dcgm.dlq', open: 1, redriven: 0, codes: { SLU_TELEMETRY_FORMAT: 1 } }] })
+  t.like(await json('dlq', 'show', 'telemetry.dcgm'), {
+    code: 'SLU_TELEMETRY_FORMAT',
+    key: 'tray-1',
+    value: 'no metrics here',
+    source: { topic: 'telemetry.dcgm', partition: 1, offset: 5 },
+  })
+  t.like(await json('dlq', 'retry', 'telemetry.dcgm', '--dry-run'), { putBack: 0, wouldPutBack: 1 })
+  t.like(await json('dlq', 'retry', 'telemetry.dcgm'), { putBack: 1 })
+  t.like(await json('dlq', 'retry', 'telemetry.dcgm'), { putBack: 0 })
+  t.like(await json('tail', 'telemetry.dcgm', '--from', 'start', '--until-end'), { partition: 1, key: 'tray-1', value: 'no metrics here' })
+  t.is((await sluice(['dlq', 'show', 'pool.nothing', '--site', site.file])).code, 2)
+  t.is((await sluice(['dlq', 'show', 'telemetry.dcgm', '--at', '7', '--site', site.file])).code, 1)
+  site.remove()
+})
+
 test('cli: doctor names what is wrong and exits 2, and is content with a sound site', async (t) => {
   const sound = siteInFolder()
   const good = await sluice(['doctor', '--json', '--site', sound.file])

@@ -1,0 +1,85 @@
+/**
+ * Dead letters read back, and put on their source topic again (D5).
+ *
+ * Owns: what a dead letter says of itself; the record as it was before it was parked, with `sluice.redrive` naming the dead letter; the marker that
+ * is written to the dead letter's own partition in the same transaction. A marker names what was redriven, so that the same dead letter is
+ * not redriven twice, whoever asks. A record parked again after a redrive is a new dead letter. Pure: others read and write.
+ */
+import type { LogRecord, OutRecord, TopicPartition } from '../schemas/log.ts'
+import { CONNECT, HEADER_ATTEMPTS, HEADER_CODE } from './dead-letter.ts'
+
+/** On a record that was put back: `<dlq topic>/<partition>/<offset>` of the dead letter it was. */
+export const HEADER_REDRIVE = 'sluice.redrive'
+/** On a marker in a DLQ partition: the offsets redriven, separated by commas. */
+const HEADER_REDRIVEN = 'sluice.redriven'
+
+export interface DeadLetter {
+  readonly record: LogRecord
+  readonly source: TopicPartition & { readonly offset: bigint | null }
+  readonly functionName: string
+  /** Our error code; empty if another tool parked it. */
+  readonly code: string
+  readonly attempts: number
+  readonly message: string
+}
+
+export interface DeadLetters {
+  /** Not yet redriven, by partition and offset. */
+  readonly open: DeadLetter[]
+  readonly redriven: number
+}
+
+const textOf = (record: LogRecord, name: string): string => record.headers.findLast(([n]) => n === name)?.[1].toString('utf8') ?? ''
+
+/** `dlqTopic` without its suffix is the source where no header says otherwise. */
+function readOne(record: LogRecord): DeadLetter {
+  const offset = textOf(record, `${CONNECT}offset`)
+  const partition = textOf(record, `${CONNECT}partition`)
+  return {
+    record,
+    source: {
+      topic: textOf(record, `${CONNECT}topic`) || record.topic.replace(/\.dlq$/, ''),
+      partition: /^\d{1,6}$/.test(partition) ? Number(partition) : record.partition,
+      offset: /^\d+$/.test(offset) ? BigInt(offset) : null,
+    },
+    functionName: textOf(record, `${CONNECT}connector.name`),
+    code: textOf(record, HEADER_CODE),
+    attempts: Number(textOf(record, HEADER_ATTEMPTS)) || 0,
+    message: textOf(record, `${CONNECT}exception.message`),
+  }
+}
+
+const isMarker = (record: LogRecord): boolean => record.value === null && record.headers.some(([name]) => name === HEADER_REDRIVEN)
+
+/** What stands in a DLQ: every record of it, in any order of partitions. */
+export function readDeadLetters(records: readonly LogRecord[]): DeadLetters {
+  const gone = new Set<string>()
+  for (const record of records.filter(isMarker)) for (const offset of textOf(record, HEADER_REDRIVEN).split(',')) gone.add(`${record.partition}/${offset}`)
+  const letters = records.filter((record) => !isMarker(record))
+  const open = letters.filter((record) => !gone.has(`${record.partition}/${record.offset}`)).map(readOne)
+  open.sort((a, b) => a.record.partition - b.record.partition || (a.record.offset < b.record.offset ? -1 : 1))
+  return { open, redriven: letters.length - open.length }
+}
+
+/** The record as it was before it was parked. The source partition is kept while the topic has it, so that order per key is. */
+export function redriveRecord(letter: DeadLetter, sourcePartitions: number): OutRecord {
+  const { record, source } = letter
+  // What was added stands behind what the record had: from the last coordinates on.
+  const from = record.headers.findLastIndex(([name]) => name === `${CONNECT}topic`)
+  const own = (from < 0 ? record.headers : record.headers.slice(0, from)).filter(([name]) => name !== HEADER_REDRIVE)
+  return {
+    topic: source.topic,
+    key: record.key,
+    value: record.value,
+    timestampMs: record.timestampMs,
+    headers: [...own, [HEADER_REDRIVE, Buffer.from(`${record.topic}/${record.partition}/${record.offset}`)]],
+    ...(source.partition < sourcePartitions ? { partition: source.partition } : {}),
+  }
+}
+
+/** Says in the DLQ partition itself that `letters` (all of that partition) were put back. */
+export function redrivenMarker(letters: readonly DeadLetter[]): OutRecord {
+  const [first] = letters
+  const { topic, partition } = (first as DeadLetter).record
+  return { topic, partition, key: null, value: null, headers: [[HEADER_REDRIVEN, Buffer.from(letters.map((l) => String(l.record.offset)).join(','))]] }
+}
