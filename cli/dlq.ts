@@ -36,9 +36,9 @@ async function dlqOf(log: LogDriver, prefix: string, given: string): Promise<str
 }
 
 function chosen(letters: readonly DeadLetter[], options: Record<string, unknown>): DeadLetter[] {
-  const { code, at, limit } = options
-  if (at !== undefined && !/^\d+\/\d+$/.test(String(at))) throw new SluiceError('SLU_USE', `--at ${String(at)}: must be partition/offset, e.g. 0/17`)
-  if (limit !== undefined && !/^[1-9]\d{0,8}$/.test(String(limit))) throw new SluiceError('SLU_USE', `--limit ${String(limit)}: must be a number above 0`)
+  const { code, at, limit } = options as { code?: string; at?: string; limit?: string }
+  if (at !== undefined && !/^\d+\/\d+$/.test(at)) throw new SluiceError('SLU_USE', `--at ${at}: must be partition/offset, e.g. 0/17`)
+  if (limit !== undefined && !/^[1-9]\d{0,8}$/.test(limit)) throw new SluiceError('SLU_USE', `--limit ${limit}: must be a number above 0`)
   return letters
     .filter((l) => (code === undefined || l.code === code) && (at === undefined || `${l.record.partition}/${l.record.offset}` === at))
     .slice(0, limit === undefined ? undefined : Number(limit))

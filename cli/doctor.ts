@@ -123,9 +123,8 @@ export async function diagnose(loaded: LoadedSite, environment: Environment, not
     ...(site.log.driver === 'embedded' ? [await check('log folder', () => folderIsWritable(loaded.pathOf(site.log.embedded.dir)))] : []),
     ...(await logChecks(loaded, environment, notes)),
     await check('metrics port', () => portIsFree(site.observability.metrics.listen)),
+    await check('health port', () => portIsFree(site.observability.health.listen)),
   ]
-  const health = site.observability.health.listen
-  if (health !== undefined) checks.push(await check('health port', () => portIsFree(health)))
   if (site.functions['forward-summaries'].enabled) {
     checks.push(await check('policy', () => readPolicy(loaded)))
     checks.push(await check('ledger', () => verifyLedgerFolder(loaded)))

@@ -13,6 +13,7 @@ import { egressVerify } from './egress.ts'
 import { help } from './help.ts'
 import type { Verb } from './invocation.ts'
 import { createOutput, reportError } from './output.ts'
+import { ps } from './ps.ts'
 import { run } from './run.ts'
 import { send } from './send.ts'
 import { start } from './start.ts'
@@ -60,6 +61,10 @@ function buildProgram(done: (code: number) => void): Command {
     .option('--batch-size <n>', 'its records a batch, 1 to 10000 (default 100)')
     .option('--batch-window <duration>', 'how long its batch may wait to fill (default 500ms)')
     .option('--timeout <duration>', 'its time for one invocation (default 60s)')
+  verb(program, 'ps', 'what the running processes of the site do: lags by partition, and why one stands still', ps).option(
+    '--url <url...>',
+    'where processes answer; default: observability.health.listen of the site',
+  )
   const topics = program.command('topics').description('the topics of the site').exitOverride()
   verb(topics, 'apply', 'create what is missing, check what exists', topicsApply)
   verb(topics, 'ls', 'topics with partitions, settings and sizes', topicsList)

@@ -28,7 +28,7 @@ import { openEgress, type OpenEgress } from './open-egress.ts'
 import { openLog, type Environment } from './open-log.ts'
 import { pseudonymKey } from './secrets.ts'
 import { shippedCodecs } from './shipped.ts'
-import { EMPTY_OBSERVED, functionStatuses, poolStatuses, type NamedRunner, type SiteStatus } from './site-status.ts'
+import { EMPTY_OBSERVED, functionStatuses, partitionRows, poolStatuses, type NamedRunner, type ProcessStatus, type SiteStatus } from './site-status.ts'
 import { applyTopics } from './topics.ts'
 import { VERSION } from './version.ts'
 
@@ -103,7 +103,7 @@ export class SiteProcess {
       onLog: (severity, message) => this.#note(severity, message),
     })
     this.#telemetry = telemetry
-    if (site.observability.health.listen !== undefined) this.#server = await startHealthServer(site.observability.health.listen, () => this.notReady())
+    this.#server = await startHealthServer(site.observability.health.listen, { reasons: () => this.notReady(), status: () => this.processStatus() })
     const opened = await openLog(loaded, environment)
     this.#log = opened
     const log = measuredLog(opened, { telemetry, topicPrefix: site.topicPrefix })
@@ -205,6 +205,19 @@ export class SiteProcess {
     return functionStatuses(this.#runners).flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`]))
   }
 
+  /** What `/status` answers. */
+  processStatus(): ProcessStatus {
+    const { site } = this.#options.loaded
+    return {
+      site: site.site,
+      version: VERSION,
+      pid: process.pid,
+      upMs: systemClock.nowMs() - this.#startedMs,
+      reasons: this.notReady(),
+      partitions: partitionRows(this.#runners, systemClock.nowMs()),
+    }
+  }
+
   status(): SiteStatus {
     const { site } = this.#options.loaded
     return {
@@ -219,6 +232,7 @@ export class SiteProcess {
       ledgerSize: this.#egress?.ledger.size ?? 0,
       policy: this.#egress === null ? 'not loaded' : `${this.#egress.policy.manifest.bundleId} v${this.#egress.policy.manifest.version} (${this.#egress.policy.signature})`,
       metricsUrl: this.#telemetry?.metricsUrl ?? null,
+      healthUrl: this.#server?.url ?? null,
       problems: this.#problems,
     }
   }

@@ -5,6 +5,7 @@
  */
 import type { HealthTable } from '../functions/route-inference/health-table.ts'
 import type { Site } from '../schemas/site.ts'
+import type { PartitionStatus } from '../streams/partition.ts'
 import type { Runner } from '../streams/runner.ts'
 import type { Observed } from './observe.ts'
 
@@ -39,6 +40,8 @@ export interface SiteStatus {
   readonly ledgerSize: number
   readonly policy: string
   readonly metricsUrl: string | null
+  /** Where `/ready` and `/status` answer. */
+  readonly healthUrl: string | null
   readonly problems: readonly string[]
 }
 
@@ -87,4 +90,51 @@ export function poolStatuses(site: Site, table: HealthTable | undefined): SiteSt
       return { id: e.id, verdict: row?.verdict ?? 'unknown', weight: row?.weight ?? 0 }
     }),
   }))
+}
+
+/** One partition of one member: the three signals (W9) and why it stands still, if it does. Lags in records, null where not known yet. */
+export interface PartitionRow {
+  readonly function: string
+  readonly topic: string
+  readonly partition: number
+  readonly state: PartitionStatus['state']
+  /** From the position to the end: what autoscaling goes by. */
+  readonly processingLag: bigint | null
+  /** From the committed offset to the end; of a windowed function about a window, for ever. */
+  readonly committedLag: bigint | null
+  /** Clock minus watermark, ms; null for functions without windows. */
+  readonly watermarkLagMs: number | null
+  readonly inFlight: number
+  readonly code: string | null
+  readonly reason: string | null
+}
+
+/** What a process of a site answers at `/status`. */
+export interface ProcessStatus {
+  readonly site: string
+  readonly version: string
+  readonly pid: number
+  readonly upMs: number
+  /** Why it is not ready. */
+  readonly reasons: readonly string[]
+  readonly partitions: readonly PartitionRow[]
+}
+
+const lag = (end: bigint | null, at: bigint | null): bigint | null => (end === null || at === null ? null : end - at)
+
+export function partitionRows(runners: readonly NamedRunner[], nowMs: number): PartitionRow[] {
+  return runners.flatMap(({ name, runner }) =>
+    runner.partitions().map((p) => ({
+      function: name,
+      topic: p.topic,
+      partition: p.partition,
+      state: p.state,
+      processingLag: lag(p.end, p.position),
+      committedLag: lag(p.end, p.committed),
+      watermarkLagMs: p.watermarkMs === null ? null : nowMs - p.watermarkMs,
+      inFlight: p.inFlight,
+      code: p.code ?? null,
+      reason: p.reason ?? (p.state === 'paused' ? 'over its limits: resumes by itself when work is done (C5, C6)' : null),
+    })),
+  )
 }

@@ -346,6 +346,13 @@ export const errors = {
   // environment
   SLU_ENV_PORT: row('a port is taken', 'fatal', 2, 'Another process listens there.', 'Stop it or choose another port in site.yaml.'),
   SLU_ENV_SECRET: row('a secret named in site.yaml is not set', 'fatal', 2, 'The environment variable or file does not exist or is empty.', 'Set it; see the name printed.'),
+  SLU_ENV_NOT_RUNNING: row(
+    'no running process of the site answers',
+    'fatal',
+    2,
+    'Nothing listens where the site says its processes answer, or it runs on another machine.',
+    'Start the site, or name where it answers with --url http://host:port.',
+  ),
   SLU_ENV_TOOL: row('a program this needs is missing', 'fatal', 2, 'See the name printed.', 'Install it, or use a command that does without.'),
 } as const satisfies Record<string, ErrorRow>
 

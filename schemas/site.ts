@@ -201,7 +201,10 @@ export const siteSchema = z.strictObject({
   observability: z
     .strictObject({
       metrics: z.strictObject({ listen: listen.default('127.0.0.1:9464') }).prefault({}),
-      health: z.strictObject({ listen: listen.optional() }).prefault({}).describe('Liveness and readiness over HTTP; the reason stands in the answer.'),
+      health: z
+        .strictObject({ listen: listen.default('127.0.0.1:9465') })
+        .prefault({})
+        .describe('Liveness and readiness over HTTP, with the reason in the answer, and the status that `sluice ps` shows.'),
     })
     .prefault({}),
   simulation,

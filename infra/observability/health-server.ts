@@ -1,7 +1,7 @@
 /**
- * Liveness and readiness over HTTP (operations.md §7): `/live` and `/ready`, the reason in the answer.
+ * Liveness, readiness and status over HTTP (operations.md §7): `/live`, `/ready` with the reason in the answer, `/status` for `sluice ps`.
  *
- * Owns: two routes on one listener, bound where the site says. Nothing else is served, nothing is changed.
+ * Owns: three routes on one listener, bound where the site says. Nothing else is served, nothing is changed.
  */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -12,13 +12,29 @@ export interface HealthServer {
   close(): Promise<void>
 }
 
-/** `reasons` = why the process is not ready; empty = ready. Rejects with SLU_ENV_PORT. */
-export async function startHealthServer(listen: string, reasons: () => readonly string[]): Promise<HealthServer> {
+export interface HealthFacts {
+  /** Why the process is not ready; empty = ready. */
+  reasons(): readonly string[]
+  /** The document of `/status`. Holds no contents of records. */
+  status(): unknown
+}
+
+/** JSON with offsets as numbers, as text beyond 2^53. */
+const toJson = (document: unknown): string =>
+  JSON.stringify(document, (_key, value: unknown) => (typeof value === 'bigint' ? (value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : String(value)) : value))
+
+/** Rejects with SLU_ENV_PORT. */
+export async function startHealthServer(listen: string, facts: HealthFacts): Promise<HealthServer> {
   const at = listen.lastIndexOf(':')
   const host = listen.slice(0, at).replace(/^\[|\]$/g, '')
   const server = createServer((request, response) => {
     const path = (request.url ?? '').split('?')[0]
-    const why = path === '/ready' ? reasons() : []
+    if (path === '/status') {
+      response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+      response.end(`${toJson(facts.status())}\n`)
+      return
+    }
+    const why = path === '/ready' ? facts.reasons() : []
     const status = path === '/live' || path === '/ready' ? (why.length === 0 ? 200 : 503) : 404
     response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
     response.end(`${JSON.stringify({ status: status === 200 ? 'ok' : status === 404 ? 'no such page' : 'not ready', reasons: why })}\n`)

@@ -35,6 +35,7 @@ const status: SiteStatus = {
   ledgerSize: 9,
   policy: 'starter v1 (unsigned)',
   metricsUrl: 'http://127.0.0.1:9464/metrics',
+  healthUrl: null,
   problems: ['something'],
 }
 

@@ -23,7 +23,7 @@ export function siteInFolder(edit: (site: SiteDocument) => void = () => {}): Tes
   const site: SiteDocument = parse(readFileSync(join(ROOT, 'site.yaml'), 'utf8'))
   site.functions['assess-health'] = { rules: join(ROOT, 'schemas/health-rules.yaml') }
   site.egress.policy = join(ROOT, 'policy')
-  site.observability = { metrics: { listen: '127.0.0.1:0' } }
+  site.observability = { metrics: { listen: '127.0.0.1:0' }, health: { listen: '127.0.0.1:0' } }
   edit(site)
   const file = join(dir, 'site.yaml')
   writeFileSync(file, stringify(site))

@@ -7,11 +7,12 @@ import test from 'ava'
 import { FUNCTION_NAMES } from '../../cli/functions.ts'
 import { loadSite } from '../../cli/load-site.ts'
 import { SiteProcess } from '../../cli/site-process.ts'
+import type { ProcessStatus } from '../../cli/site-status.ts'
 import { applyTopics } from '../../cli/topics.ts'
 import { createEmbeddedDriver } from '../../infra/log/embedded/driver.ts'
 import { testCodecs } from '../helpers/codecs.ts'
 import { nodeBatch } from '../helpers/node-batch.ts'
-import { ROOT, siteInFolder } from '../helpers/site.ts'
+import { ROOT, siteInFolder, sluice } from '../helpers/site.ts'
 import { until } from '../helpers/until.ts'
 
 const codecs = testCodecs()
@@ -93,9 +94,7 @@ test.serial(
   async (t) => {
     const otlp = await collector()
     Object.assign(process.env, { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${otlp.url}/v1/traces`, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_BSP_SCHEDULE_DELAY: '200' })
-    const site = siteInFolder((s) => {
-      s.observability = { metrics: { listen: '127.0.0.1:0' } }
-    })
+    const site = siteInFolder()
     const loaded = loadSite(site.file)
     const logged: string[] = []
     const running = new SiteProcess({
@@ -164,6 +163,18 @@ test.serial(
       t.is(find('POST')?.parentSpanId, find('process inference.requests')?.spanId, 'the endpoint’s call belongs to the handler')
       t.is(find('send inference.results')?.parentSpanId, find('process inference.requests')?.spanId)
       await until(() => running.status().observed.results > 0, 10_000)
+
+      const ps = await sluice(['ps', '--json', '--url', running.status().healthUrl as string])
+      t.is(ps.code, 0, ps.stderr)
+      t.false(ps.stdout.includes('canary'))
+      const { processes } = JSON.parse(ps.stdout) as { processes: (ProcessStatus & { partitions: { processingLag: number | null }[] })[] }
+      const rows = processes[0]?.partitions ?? []
+      t.deepEqual([...new Set(rows.map((r) => r.function))].toSorted(), [...FUNCTION_NAMES].toSorted())
+      for (const row of rows) t.is(typeof row.processingLag, 'number', `${row.function} ${row.topic}/${row.partition}`)
+      t.true(
+        rows.some((r) => r.function === 'aggregate-metrics' && typeof r.watermarkLagMs === 'number'),
+        'the watermark’s lag is one of the three signals (W9)',
+      )
 
       for (const canary of CANARIES) {
         t.false(page.includes(canary), `${canary} on /metrics`)

@@ -1,0 +1,51 @@
+/**
+ * `sluice ps`: what the running processes of a site do: three lags by partition (W9), and why one stands still.
+ *
+ * Owns: asking each process for its status and showing it. A process knows its position and its watermark; the log knows neither.
+ */
+import { SluiceError } from '../schemas/errors.ts'
+import { formatDuration } from '../schemas/units.ts'
+import type { Invocation } from './invocation.ts'
+import { loadSite } from './load-site.ts'
+import type { PartitionRow, ProcessStatus } from './site-status.ts'
+
+const ANSWER_MS = 3000
+
+/** As `/status` answers: offsets are numbers there, or text beyond 2^53. */
+async function statusOf(url: string): Promise<ProcessStatus> {
+  const at = `${url.replace(/\/+$/, '')}/status`
+  try {
+    const answer = await fetch(at, { signal: AbortSignal.timeout(ANSWER_MS) })
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`)
+    return (await answer.json()) as ProcessStatus
+  } catch (cause) {
+    throw new SluiceError('SLU_ENV_NOT_RUNNING', at, cause)
+  }
+}
+
+const cell = (value: bigint | number | string | null, width: number): string => (value === null ? '-' : String(value)).padStart(width)
+
+/** One line a partition, held ones first: they are why somebody looks. */
+export function partitionLines(rows: readonly PartitionRow[]): string[] {
+  const rank = { held: 0, paused: 1, running: 2 } as const
+  const sorted = rows.toSorted((a, b) => rank[a.state] - rank[b.state] || a.function.localeCompare(b.function) || a.topic.localeCompare(b.topic) || a.partition - b.partition)
+  return [
+    `${'function'.padEnd(22)} ${'partition'.padEnd(28)} ${'state'.padEnd(8)} ${'lag'.padStart(8)} ${'committed'.padStart(9)} ${'watermark'.padStart(9)} ${'in flight'.padStart(9)}`,
+    ...sorted.flatMap((r) => [
+      `${r.function.padEnd(22)} ${`${r.topic}/${r.partition}`.padEnd(28)} ${r.state.padEnd(8)} ${cell(r.processingLag, 8)} ${cell(r.committedLag, 9)} ${cell(r.watermarkLagMs === null ? null : formatDuration(r.watermarkLagMs), 9)} ${cell(r.inFlight, 9)}`,
+      ...(r.reason === null ? [] : [`  ${r.code === null ? '' : `${r.code}  `}${r.reason}`]),
+    ]),
+  ]
+}
+
+export async function ps({ siteFile, output }: Invocation, _args: string[], options: Record<string, unknown>): Promise<number> {
+  const given = Array.isArray(options['url']) ? (options['url'] as string[]) : null
+  const urls = given ?? [`http://${loadSite(siteFile).site.observability.health.listen}`]
+  const processes = await Promise.all(urls.map(async (url) => ({ url, ...(await statusOf(url)) })))
+  output.json({ processes })
+  for (const p of processes) {
+    output.line(`${p.site}  ${p.url}  pid ${p.pid}, up ${formatDuration(p.upMs)}, sluice ${p.version}${p.reasons.length === 0 ? '' : `  NOT READY: ${p.reasons.join('; ')}`}`)
+    for (const line of partitionLines(p.partitions)) output.line(line)
+  }
+  return 0
+}
