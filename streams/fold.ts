@@ -50,7 +50,7 @@ export function versionOf(row: LogRecord, partition: number): Version | null {
 const isFolded = (record: LogRecord, version: Version | undefined): boolean =>
   version !== undefined && record.offset <= version.offset && (record.appendMs === null || version.appendMs === null || record.appendMs <= version.appendMs)
 
-/** `report` hears of a tick that threw; there is no record to park. Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. Why over 70 lines: one state machine over `states`. */
+/** `report` hears of a tick that threw and of state rows that cannot be read; there is no record to park. Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. Why over 70 lines: one state machine over `states`. */
 export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, context: FunctionContext, partition: number, report: (error: SluiceError) => void): PartitionProcessor {
   const states = new Map<string, S>()
   const versions = new Map<string, Version>()
@@ -125,7 +125,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
     needs: [{ topic: definition.stateTopic, partitions: 'all' }],
     begin: (committed, rows) => {
       nextOffset = committed?.nextOffset ?? 0n
-      const deadLetters: Parked[] = []
+      const unreadable: SluiceError[] = []
       for (const row of rows.get(definition.stateTopic) ?? []) {
         let restored: ReturnType<typeof definition.restore>
         try {
@@ -133,7 +133,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
           if (restored === null) continue
           put(restored.key, restored.merge(states.get(restored.key) ?? definition.initial(restored.key, partition)))
         } catch (thrown) {
-          deadLetters.push({ record: row, error: outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE').error, stage: 'decode' })
+          unreadable.push(outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE').error)
           continue
         }
         const version = versionOf(row, partition)
@@ -141,7 +141,10 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
         if (version !== null && (known === undefined || version.offset > known.offset)) versions.set(restored.key, version)
       }
       evict()
-      return { nextOffset: committed?.nextOffset ?? 'start', effects: effects([], deadLetters, 0, 0) }
+      // No dead letters: the row stays where it is, and every start of every partition would park it again.
+      const [first] = unreadable
+      if (first !== undefined) report(new SluiceError(first.code, `${unreadable.length} rows of ${definition.stateTopic}: what they held begins anew`, first))
+      return { nextOffset: committed?.nextOffset ?? 'start', effects: NO_EFFECTS }
     },
     process: (records, readTo) => {
       const before = new Map<string, S | undefined>()

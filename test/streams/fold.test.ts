@@ -69,10 +69,16 @@ test('fold: a topic made anew, whose offsets begin again, is not taken for a rep
   t.deepEqual(rowsOf(second.process([record(0, { key: 'a', value: 'x', appendMs: 1_800_000_000_000 })], 1n)), ['a=4'])
 })
 
-test('fold: a hostile row of the state topic is a dead letter, the others are restored (D6)', (t) => {
-  const processor = fold()
-  const { effects } = processor.begin(null, new Map([['counts', [record(0, { topic: 'counts', value: 'x' }), record(1, { topic: 'counts', key: 'a', value: '7' })]]]))
-  t.is(effects.deadLetters[0]?.error.code, 'SLU_RECORD_UNDECODABLE')
+test('fold: hostile rows of the state topic are reported once, the others are restored; no start parks them again (D6)', (t) => {
+  const reports: SluiceError[] = []
+  const processor = createFoldProcessor<string, number>(counting(), context, 0, (error) => void reports.push(error))
+  const hostile = [0, 1].map((at) => record(at, { topic: 'counts', value: 'x' }))
+  const { effects } = processor.begin(null, new Map([['counts', [...hostile, record(2, { topic: 'counts', key: 'a', value: '7' })]]]))
+  t.deepEqual(effects.deadLetters, [])
+  t.deepEqual(
+    reports.map((r) => [r.code, /^2 rows of counts/.test(r.detail)]),
+    [['SLU_RECORD_UNDECODABLE', true]],
+  )
   t.deepEqual(rowsOf(processor.process(many('a'), 1n)), ['a=8'])
 })
 
