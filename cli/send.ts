@@ -1,5 +1,6 @@
 /** `sluice send <topic>`: append what stands on standard input or in a file, byte for byte. */
-import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { buffer } from 'node:stream/consumers'
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, OutRecord } from '../schemas/log.ts'
 import { loadSite } from './load-site.ts'
@@ -26,17 +27,21 @@ function headersOf(given: unknown): LogHeaders {
   })
 }
 
+/** A file, or all of standard input. Not read synchronously: a pipe that is not full yet would be an error there. */
+async function input(file: unknown): Promise<Buffer> {
+  try {
+    return typeof file === 'string' ? await readFile(file) : await buffer(process.stdin)
+  } catch (cause) {
+    throw new SluiceError('SLU_USE', typeof file === 'string' ? `--file ${file} cannot be read` : 'nothing on standard input; give --file <file>', cause)
+  }
+}
+
 export async function send({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   const loaded = loadSite(siteFile)
   const topic = loaded.site.topicPrefix + (args[0] as string)
   const headers = headersOf(options['header'])
   const given = options['key'] as string | undefined
-  let bytes: Buffer
-  try {
-    bytes = readFileSync(typeof options['file'] === 'string' ? options['file'] : 0)
-  } catch (cause) {
-    throw new SluiceError('SLU_USE', typeof options['file'] === 'string' ? `--file ${options['file']} cannot be read` : 'nothing on standard input; give --file <file>', cause)
-  }
+  const bytes = await input(options['file'])
   const values =
     options['lines'] === true
       ? bytes

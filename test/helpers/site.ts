@@ -44,15 +44,15 @@ export interface RunningCommand {
   readonly finished: Promise<Finished>
 }
 
-/** Starts `bin/sluice` without waiting. */
-export function startSluice(args: readonly string[], environment: NodeJS.ProcessEnv = {}, input?: string | Buffer): RunningCommand {
+/** Starts `bin/sluice` without waiting. `input` null = the caller writes standard input itself. */
+export function startSluice(args: readonly string[], environment: NodeJS.ProcessEnv = {}, input: string | Buffer | null = ''): RunningCommand {
   const child = spawn(join(ROOT, 'bin/sluice'), args, { cwd: ROOT, env: { ...process.env, ...environment }, stdio: ['pipe', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString('utf8')))
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString('utf8')))
   child.stdin.on('error', () => {})
-  child.stdin.end(input ?? '')
+  if (input !== null) child.stdin.end(input)
   const finished = new Promise<Finished>((resolve) => child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })))
   return { child, stdout: () => stdout, stderr: () => stderr, finished }
 }

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import test from 'ava'
 import { errors } from '../../schemas/errors.ts'
-import { sluice, siteInFolder } from '../helpers/site.ts'
+import { siteInFolder, sluice, startSluice } from '../helpers/site.ts'
 
 const json = (text: string): { error: { code: string; problems?: { line: number }[] } } => JSON.parse(text)
 
@@ -83,6 +83,22 @@ test('cli: send and tail pass bytes through unchanged, and decode what is Avro',
   t.is((await sluice(['tail', 'no.such.topic', '--json', '--site', site.file])).code, 2)
   const list = await sluice(['topics', 'ls', '--json', '--site', site.file])
   t.deepEqual((JSON.parse(list.stdout) as { missing: string[] }).missing, [])
+  site.remove()
+})
+
+test('cli: send takes a large value through a slow pipe whole', async (t) => {
+  const site = siteInFolder()
+  t.is((await sluice(['topics', 'apply', '--site', site.file])).code, 0)
+  const sending = startSluice(['send', 'telemetry.dcgm', '--key', 'k', '--site', site.file], {}, null)
+  const part = Buffer.alloc(300_000, 'x')
+  for (let i = 0; i < 5; i++) {
+    sending.child.stdin?.write(part)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  sending.child.stdin?.end()
+  t.is((await sending.finished).code, 0)
+  const tail = await sluice(['tail', 'telemetry.dcgm', '--from', 'start', '--until-end', '--json', '--site', site.file])
+  t.is((JSON.parse(tail.stdout) as { value: string }).value.length, 1_500_000)
   site.remove()
 })
 
