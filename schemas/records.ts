@@ -169,6 +169,10 @@ export interface WindowMarker {
   readonly closedThroughMs: number
   readonly readThrough: number
   readonly parametersHash: string
+  /** -1 = not said. */
+  readonly neededFrom: number
+  /** -1 = none. */
+  readonly suspectMs: number
 }
 
 export interface SourceRange {

@@ -5,7 +5,7 @@
  * covers it), the closing of windows. A window closes when every source partition has marked it. A partial for a closed window is a duplicate
  * if its source had marked that window, else late. Marks, count and `closedThroughMs` stand in the commit metadata (C2).
  * Metadata lost: the partition below the committed offset is read again, without effects, to the same state. What retention took from its head
- * cannot be read: the windows that may have had partials there are emitted `partial` (W6).
+ * cannot be read: the windows that may have had partials there are emitted `partial`, as are those that a source's marker calls suspect (W6).
  */
 import type { Codecs } from '../schemas/codec.ts'
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
@@ -40,10 +40,10 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
   let position = 0n
   let partitionCount = 0
   let closedThroughMs: number | null = null
-  /** W6: we go by the log alone, and its head is gone. Null = not known before the first record. */
-  let isHeadLost: boolean | null = false
-  /** Windows through here may miss partials that stood in the lost head. */
-  let suspectThroughMs = -1
+  /** W6: we go by the log alone, and have not seen its first record yet. */
+  let isAtHead = false
+  /** W6: windows that start at or before this may miss records: a source says so, or their partials may have stood in the lost head. */
+  let suspectMs: number | null = null
 
   const decode = (record: LogRecord): PartialRecord<V> | SluiceError => {
     try {
@@ -55,12 +55,15 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
 
   const isClosed = (endMs: number): boolean => closedThroughMs !== null && endMs <= closedThroughMs
 
+  const suspect = (startMs: number): void => {
+    if (startMs >= 0 && (suspectMs === null || startMs > suspectMs)) suspectMs = startMs
+  }
+
   const mark = (marker: MarkerFacts): void => {
     const { sourcePartition, closedThroughMs: markedMs } = marker
     const before = marks.get(sourcePartition) ?? -1
     if (marker.partitionCount > partitionCount) partitionCount = marker.partitionCount
-    // The first mark of a source after the lost head: what it covers may have been sent before it.
-    if (isHeadLost === true && before < 0 && markedMs > suspectThroughMs) suspectThroughMs = markedMs
+    suspect(marker.suspectMs)
     if (markedMs > before) marks.set(sourcePartition, markedMs)
   }
 
@@ -84,7 +87,7 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     for (const endMs of ending) {
       const { startMs, groups } = open.get(endMs) as Open<V>
       open.delete(endMs)
-      const isSuspect = endMs <= suspectThroughMs
+      const isSuspect = suspectMs !== null && startMs <= suspectMs
       for (const group of [...groups.keys()].sort(byText)) {
         const slots = [...(groups.get(group) as Map<number, CombinedSlot<V>>).values()].sort((a, b) => a.sourcePartition - b.sourcePartition)
         const { topic, key, value, headers, partition } = definition.result(group, { startMs, endMs }, isSuspect ? slots.map((s) => ({ ...s, partial: true })) : slots, at.context)
@@ -118,8 +121,10 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     return 'taken'
   }
 
+  /** Partials that retention took were written before the first record that is left, so their windows had begun by then. */
   const seeFirst = (record: LogRecord): void => {
-    if (isHeadLost === null) isHeadLost = record.offset > 0n
+    if (isAtHead && record.offset > 0n) suspect(record.timestampMs)
+    isAtHead = false
   }
 
   /** W7 after lost metadata: to the state that the partition's own records below the committed offset come to. What they emit was emitted. */
@@ -146,10 +151,11 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
       const metadata = committed === null ? null : decodeCombineMetadata(committed.metadata, definition.windowMs)
       if (metadata !== null) {
         closedThroughMs = metadata.closedThroughMs
+        suspectMs = metadata.suspectMs
         partitionCount = metadata.partitionCount
         for (const [source, marked] of metadata.marks) marks.set(source, marked)
       } else {
-        isHeadLost = null
+        isAtHead = true
         if (committed !== null) rebuild(rows.get(at.topic) ?? [], committed.nextOffset)
       }
       position = committed?.nextOffset ?? 0n
@@ -191,7 +197,7 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     checkpoint: (): Checkpoint => {
       let nextOffset = position
       for (const window of open.values()) if (window.firstOffset < nextOffset) nextOffset = window.firstOffset
-      return { nextOffset, metadata: encodeCombineMetadata({ closedThroughMs, partitionCount, marks }, definition.windowMs) }
+      return { nextOffset, metadata: encodeCombineMetadata({ closedThroughMs, suspectMs, partitionCount, marks }, definition.windowMs) }
     },
 
     watermarkMs: () => closedThroughMs,

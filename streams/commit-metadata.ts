@@ -1,7 +1,8 @@
 /**
  * What stands in commit metadata beside an offset (C2), for both stages of windows.
  *
- * Owns: the two text forms and their reading. Stage 1: JSON of `{v, hash, closedThroughMs, maxEventMs, readThrough}`. Stage 2: the marks of all
+ * Owns: the two text forms and their reading. Stage 1: JSON of `{v, hash, closedThroughMs, maxEventMs, readThrough,
+ * suspectMs}`. Stage 2: the marks of all
  * source partitions, packed as window-index varints above the lowest mark, so that 512 sources stay within 3,500 bytes. What cannot be read
  * is lost metadata (W6), never an error: another tool may have written the offset.
  */
@@ -16,11 +17,15 @@ export interface WindowMetadata {
   readonly maxEventMs: number | null
   /** How far the partition had been read (W2). */
   readonly readThrough: bigint
+  /** Windows that start at or before this may miss records (W6); null = none. */
+  readonly suspectMs: number | null
 }
 
 export interface CombineMetadata {
   readonly closedThroughMs: number | null
   readonly partitionCount: number
+  /** As at stage 1, of any source. */
+  readonly suspectMs: number | null
   /** Epoch ms by source partition; a partition that has not marked anything is absent. */
   readonly marks: ReadonlyMap<number, number>
 }
@@ -40,15 +45,15 @@ function parse(text: string): Record<string, unknown> | null {
 }
 
 export function encodeWindowMetadata(m: WindowMetadata): string {
-  return JSON.stringify({ v: VERSION, hash: m.hash, closedThroughMs: m.closedThroughMs, maxEventMs: m.maxEventMs, readThrough: String(m.readThrough) })
+  return JSON.stringify({ v: VERSION, hash: m.hash, closedThroughMs: m.closedThroughMs, maxEventMs: m.maxEventMs, readThrough: String(m.readThrough), suspectMs: m.suspectMs })
 }
 
 /** Null = lost (W6). */
 export function decodeWindowMetadata(text: string): WindowMetadata | null {
   const m = parse(text)
   if (m === null || typeof m['hash'] !== 'string' || !isTime(m['closedThroughMs']) || !isTime(m['maxEventMs'])) return null
-  if (typeof m['readThrough'] !== 'string' || !/^\d{1,19}$/.test(m['readThrough'])) return null
-  return { hash: m['hash'], closedThroughMs: m['closedThroughMs'], maxEventMs: m['maxEventMs'], readThrough: BigInt(m['readThrough']) }
+  if (typeof m['readThrough'] !== 'string' || !/^\d{1,19}$/.test(m['readThrough']) || !isTime(m['suspectMs'])) return null
+  return { hash: m['hash'], closedThroughMs: m['closedThroughMs'], maxEventMs: m['maxEventMs'], readThrough: BigInt(m['readThrough']), suspectMs: m['suspectMs'] }
 }
 
 function pushVarint(bytes: number[], value: number): void {
@@ -68,7 +73,15 @@ export function encodeCombineMetadata(m: CombineMetadata, windowMs: number): str
     const mark = m.marks.get(source)
     pushVarint(bytes, mark === undefined ? 0 : (mark - base) / windowMs + 1)
   }
-  const text = JSON.stringify({ v: VERSION, windowMs, closedThroughMs: m.closedThroughMs, base, partitionCount: m.partitionCount, marks: Buffer.from(bytes).toString('base64') })
+  const text = JSON.stringify({
+    v: VERSION,
+    windowMs,
+    closedThroughMs: m.closedThroughMs,
+    suspectMs: m.suspectMs,
+    base,
+    partitionCount: m.partitionCount,
+    marks: Buffer.from(bytes).toString('base64'),
+  })
   if (Buffer.byteLength(text) > COMMIT_METADATA_BYTES_MAX) throw new SluiceError('SLU_LOG_METADATA_TOO_LARGE', `marks of ${m.partitionCount} source partitions`)
   return text
 }
@@ -76,7 +89,8 @@ export function encodeCombineMetadata(m: CombineMetadata, windowMs: number): str
 /** Null = lost, or written with another window length (then nothing of it can be used). */
 export function decodeCombineMetadata(text: string, windowMs: number): CombineMetadata | null {
   const m = parse(text)
-  if (m === null || m['windowMs'] !== windowMs || !isTime(m['closedThroughMs']) || !Number.isSafeInteger(m['base']) || typeof m['marks'] !== 'string') return null
+  if (m === null || m['windowMs'] !== windowMs || !isTime(m['closedThroughMs']) || !isTime(m['suspectMs']) || !Number.isSafeInteger(m['base']) || typeof m['marks'] !== 'string')
+    return null
   const partitionCount = m['partitionCount']
   if (typeof partitionCount !== 'number' || !Number.isSafeInteger(partitionCount) || partitionCount < 0 || partitionCount > 100_000) return null
   const bytes = Buffer.from(m['marks'], 'base64')
@@ -92,5 +106,5 @@ export function decodeCombineMetadata(text: string, windowMs: number): CombineMe
     }
     if (value > 0) marks.set(source, (m['base'] as number) + (value - 1) * windowMs)
   }
-  return at === bytes.length ? { closedThroughMs: m['closedThroughMs'], partitionCount, marks } : null
+  return at === bytes.length ? { closedThroughMs: m['closedThroughMs'], suspectMs: m['suspectMs'], partitionCount, marks } : null
 }

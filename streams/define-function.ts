@@ -3,6 +3,7 @@
  *
  * Owns: the shape of a function definition per kind and `defineFunction`, which checks it. Handlers are pure: clock, codecs and ports
  * come in as arguments, effects go out as values (`Emit`). Topic names are logical (without `topicPrefix`).
+ * Over 300 lines because the kinds are read side by side.
  * Invariants of the kinds: T1 (tasks get signal, deadline, attempt, key), W3/W4/W10 (windows), C8 (fold state).
  */
 import type { Codecs } from '../schemas/codec.ts'
@@ -132,6 +133,10 @@ export interface MarkerFacts {
   readonly partitionCount: number
   readonly closedThroughMs: number
   readonly readThrough: bigint
+  /** The lowest offset a replay needs for the windows open then (W5); -1n = not said. */
+  readonly neededFrom: bigint
+  /** Windows that start at or before this may miss records of the source, groups without a partial included (W6); -1 = none. */
+  readonly suspectMs: number
   readonly parametersHash: string
 }
 

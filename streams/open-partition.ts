@@ -100,6 +100,17 @@ async function readRows(parts: MemberParts, topic: string, partitions: readonly 
   return rows
 }
 
+/** Below it nothing can be read again (C7, W6). */
+async function logStartOf(parts: MemberParts, topic: string, partition: number): Promise<bigint> {
+  const admin = parts.driver.admin()
+  try {
+    const ranges = await admin.ranges(parts.topicPrefix + topic)
+    return ranges.find((range) => range.partition === partition)?.startOffset ?? 0n
+  } finally {
+    await admin.close()
+  }
+}
+
 /** Rejects with SLU_LOG_STALE_EPOCH when given up meanwhile, SLU_WINDOW_PARAMETERS (W3) and other fatal errors. */
 export async function openPartition(options: OpenPartitionOptions): Promise<Opened> {
   const { parts, environment, topic, partition, committed, abort, logStart } = options
@@ -141,7 +152,8 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   // W6, W7: windows read markers back only where commit metadata is lost.
   const isRestored = committed !== null && hasWindowMetadata(definition, committed.metadata)
   for (const need of isRestored ? [] : processor.needs) rows.set(need.topic, await sink.persist(() => readRows(parts, need.topic, need.partitions === 'all' ? 'all' : [partition])))
-  const first = processor.begin(committed, rows)
+  const isBlind = definition.kind === 'window' && committed !== null && !isRestored
+  const first = processor.begin(committed, rows, isBlind ? await sink.persist(() => logStartOf(parts, topic, partition)) : logStart)
   const nextOffset = first.nextOffset === 'start' ? logStart : first.nextOffset
   const running = createPartitionLoop({
     environment,

@@ -46,7 +46,12 @@ export interface PartitionProcessor {
   /** What the processor must be given before `begin`: fold reads its state topic, a window its last marker when metadata is lost (W6). */
   readonly needs: readonly { readonly topic: string; readonly partitions: 'all' | 'own' }[]
   /** Decides where to start. Throws SLU_WINDOW_PARAMETERS (W3). `rows` = records of the topics in `needs`, read to their ends. May return effects (W7: a new owner first sends a marker with what it restored). */
-  begin(committed: Committed | null, rows: ReadonlyMap<string, readonly LogRecord[]>): { readonly nextOffset: bigint | 'start'; readonly effects: Effects }
+  begin(
+    committed: Committed | null,
+    rows: ReadonlyMap<string, readonly LogRecord[]>,
+    /** First offset the log still holds, where a processor may begin below the committed offset (W6). */
+    logStart?: bigint,
+  ): { readonly nextOffset: bigint | 'start'; readonly effects: Effects }
   readonly process: (records: readonly LogRecord[], readTo: bigint) => Effects
   /** What may be committed once all effects so far are acknowledged. */
   checkpoint(): Checkpoint

@@ -39,6 +39,8 @@ interface Open<G> {
   lastOffset: bigint
   /** Lowest offset a replay needs to fold this window the same way (W5). */
   neededOffset: bigint
+  /** W6: a predecessor may be among what was not read. */
+  isPartial: boolean
   readonly groups: Map<string, Group<G>>
   /** W10 */
   readonly identities: Set<string>
@@ -67,8 +69,10 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   let readThrough = 0n
   let closedThroughMs: number | null = null
   let maxEventMs: number | null = null
-  /** W6: windows that start at or before this may miss records; 'first' = to be set by the first record, whatever it is. */
-  let suspectMs: number | 'first' | null = null
+  /** W6: no record that we lack is dated later than this; windows that start at or before it may miss some. */
+  let suspectMs: number | null = null
+  /** W6: set by the first record, whatever it is, unless that is this offset or one before it; null = nothing is lacking. */
+  let suspectAfter: bigint | null = null
   let lastAppendMs: number | null = null
   let startedMs: number | null = null
 
@@ -77,7 +81,16 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   const closableThrough = (watermarkMs: number): number => Math.floor((watermarkMs - graceMs) / windowMs) * windowMs
 
   /** How far the partition was read, by us or by an owner before us. */
-  const readTo = (): bigint => (position > readThrough ? position : readThrough)
+  const readTo = (): bigint => (suspectAfter === null && position > readThrough ? position : readThrough)
+
+  /** W5 */
+  const neededFrom = (): bigint => {
+    let nextOffset = position
+    for (const window of open.values()) if (window.neededOffset < nextOffset) nextOffset = window.neededOffset
+    const usableFromMs = closedThroughMs === null ? -Infinity : closedThroughMs - maxGapMs
+    for (const p of predecessors.values()) if (p.eventMs >= usableFromMs && p.offset < nextOffset) nextOffset = p.offset
+    return nextOffset
+  }
 
   const markers = (): Outgoing[] => {
     const marker: MarkerFacts = {
@@ -86,6 +99,9 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       partitionCount: at.partitionCount,
       closedThroughMs: closedThroughMs ?? -1,
       readThrough: readTo(),
+      // While it is not known what we lack, only what would be complete (-1: nothing): a successor takes it for that.
+      neededFrom: suspectAfter ?? neededFrom(),
+      suspectMs: suspectMs ?? -1,
       parametersHash: hash,
     }
     const value = definition.encodeMarker(marker, at.context)
@@ -93,7 +109,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   }
 
   const emit = (window: Open<G>, partials: Outgoing[]): void => {
-    const partial = typeof suspectMs === 'number' && window.startMs <= suspectMs
+    const partial = window.isPartial || (suspectMs !== null && window.startMs <= suspectMs)
     for (const key of [...window.groups.keys()].sort(byText)) {
       const { state } = window.groups.get(key) as Group<G>
       const { startMs, endMs, firstOffset, lastOffset } = window
@@ -123,7 +139,10 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   const predecessorOf = (value: T, eventMs: number, window: Open<G> | null): P | undefined => {
     if (definition.predecessor === undefined) return undefined
     const before = predecessors.get(definition.predecessor.keyOf(value))
-    if (before === undefined || before.eventMs < eventMs - maxGapMs) return undefined
+    const fromMs = eventMs - maxGapMs
+    // A newer one than what we have may be among what we lack (W6).
+    if (window !== null && suspectMs !== null && fromMs <= suspectMs && (before === undefined || before.eventMs <= suspectMs)) window.isPartial = true
+    if (before === undefined || before.eventMs < fromMs) return undefined
     if (window !== null && before.offset < window.neededOffset) window.neededOffset = before.offset
     return before.eventMs < eventMs ? before.value : undefined
   }
@@ -139,7 +158,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     const endMs = endOf(eventMs)
     let window = open.get(endMs)
     if (window === undefined) {
-      window = { startMs: endMs - windowMs, endMs, firstOffset: offset, lastOffset: offset, neededOffset: offset, groups: new Map(), identities: new Set() }
+      window = { startMs: endMs - windowMs, endMs, firstOffset: offset, lastOffset: offset, neededOffset: offset, isPartial: false, groups: new Map(), identities: new Set() }
       open.set(endMs, window)
     }
     window.lastOffset = offset
@@ -172,8 +191,9 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     closedThroughMs = m.closedThroughMs
     maxEventMs = m.maxEventMs
     readThrough = m.readThrough
+    suspectMs = m.suspectMs
     // Moved forward by hand past what had been read: the windows there miss what was skipped.
-    if (nextOffset > readThrough) suspectMs = 'first'
+    if (nextOffset > readThrough) suspectAfter = -1n
   }
 
   const markerOf = (row: LogRecord): MarkerFacts | null => {
@@ -185,32 +205,40 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     }
   }
 
-  /** W6: the partition's own last marker says what was closed and how far had been read. */
-  const restoreFromMarkers = (rows: readonly LogRecord[], nextOffset: bigint | null): void => {
-    let isFound = false
+  /**
+   * W6: the partition's own markers say what was closed, how far was read and from where to read again. Returns where to begin: an offset moved by
+   * hand to somewhere below what was read begins early enough for every open window.
+   */
+  const restoreFromMarkers = (rows: readonly LogRecord[], nextOffset: bigint | null, logStart: bigint): bigint | null => {
+    let needed: bigint | null = null
     for (const row of rows) {
       const marker = markerOf(row)
       if (marker === null || marker.functionName !== definition.name || marker.sourcePartition !== at.partition) continue
       if (marker.parametersHash !== hash) throw new SluiceError('SLU_WINDOW_PARAMETERS', `${definition.name} ${at.topic}/${at.partition}`)
-      isFound = true
       if (marker.closedThroughMs >= 0 && (closedThroughMs === null || marker.closedThroughMs > closedThroughMs)) closedThroughMs = marker.closedThroughMs
       if (marker.readThrough > readThrough) readThrough = marker.readThrough
+      if (marker.suspectMs >= 0 && (suspectMs === null || marker.suspectMs > suspectMs)) suspectMs = marker.suspectMs
+      if (marker.neededFrom >= 0n && (needed === null || marker.neededFrom > needed)) needed = marker.neededFrom
     }
-    if (!isFound || (nextOffset !== null && nextOffset > readThrough)) suspectMs = 'first'
+    // Past what had been read, or retention took what the open windows need: they miss that.
+    const isLacking = nextOffset !== null && (nextOffset > readThrough || (needed !== null && needed < logStart))
+    if (!isLacking && needed !== null && nextOffset !== null) return needed < nextOffset ? needed : nextOffset
+    suspectAfter = isLacking ? -1n : (needed ?? 0n)
+    return nextOffset
   }
 
   return {
     needs: [{ topic: definition.partialsTopic, partitions: 'all' }],
 
-    begin: (committed: Committed | null, rows) => {
+    begin: (committed: Committed | null, rows, logStart = 0n) => {
       const metadata = committed === null ? null : decodeWindowMetadata(committed.metadata)
+      let nextOffset = committed?.nextOffset ?? null
       if (committed !== null && metadata !== null) restore(metadata, committed.nextOffset)
-      else restoreFromMarkers(rows.get(definition.partialsTopic) ?? [], committed?.nextOffset ?? null)
-      position = committed?.nextOffset ?? 0n
-      // A marker never says less than was restored: what it calls read must cover what was dealt with.
+      else nextOffset = restoreFromMarkers(rows.get(definition.partialsTopic) ?? [], nextOffset, logStart)
+      position = nextOffset ?? 0n
       const first = markers()
       return {
-        nextOffset: committed?.nextOffset ?? 'start',
+        nextOffset: nextOffset ?? 'start',
         effects: { batches: [{ fenced: false, records: first }], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 },
       }
     },
@@ -235,7 +263,10 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
         position = record.offset + 1n
         if (record.appendMs !== null) lastAppendMs = record.appendMs
         // A first read that does not begin at the log's beginning has lost what stood before: nothing of that is dated later than this (W1, W6).
-        if (suspectMs === 'first') suspectMs = record.offset === 0n ? null : (record.appendMs ?? 0) + skewMs
+        if (suspectAfter !== null) {
+          if (record.offset > suspectAfter) suspectMs = Math.max(suspectMs ?? 0, (record.appendMs ?? 0) + skewMs)
+          suspectAfter = null
+        }
         if (isTick(record)) {
           const timeMs = tickTimeMs(record)
           // A tick is held to the same rule as a record: a bad clock must not close every window (W1).
@@ -270,12 +301,8 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     },
 
     checkpoint: (): Checkpoint => {
-      let nextOffset = position
-      for (const window of open.values()) if (window.neededOffset < nextOffset) nextOffset = window.neededOffset
-      const usableFromMs = closedThroughMs === null ? -Infinity : closedThroughMs - maxGapMs
-      for (const p of predecessors.values()) if (p.eventMs >= usableFromMs && p.offset < nextOffset) nextOffset = p.offset
-      const metadata = encodeWindowMetadata({ hash, closedThroughMs, maxEventMs, readThrough: readTo() })
-      return { nextOffset, metadata }
+      const metadata = encodeWindowMetadata({ hash, closedThroughMs, maxEventMs, readThrough: readTo(), suspectMs })
+      return { nextOffset: neededFrom(), metadata }
     },
 
     onTimer: (nowMs, atEnd): Effects => {

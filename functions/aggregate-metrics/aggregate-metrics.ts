@@ -87,12 +87,14 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
         partitionCount: marker.partitionCount,
         closedThroughMs: marker.closedThroughMs,
         readThrough: Number(marker.readThrough),
+        neededFrom: Number(marker.neededFrom),
+        suspectMs: marker.suspectMs,
         parametersHash: marker.parametersHash,
       }),
     decodeMarker: (record, { codecs }) => {
       if (record.value === null || codecs.nameOf(record.value) !== 'WindowMarker') return null
-      const { function: functionName, readThrough, ...marker } = codecs.decode('WindowMarker', record.value)
-      return functionName === NAME ? { ...marker, functionName, readThrough: BigInt(readThrough) } : null
+      const { function: functionName, readThrough, neededFrom, ...marker } = codecs.decode('WindowMarker', record.value)
+      return functionName === NAME ? { ...marker, functionName, readThrough: BigInt(readThrough), neededFrom: BigInt(neededFrom) } : null
     },
   })
 }

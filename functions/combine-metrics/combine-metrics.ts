@@ -31,8 +31,8 @@ export function combineMetrics(options: CombineMetricsOptions): CombineFunction<
     decode: (record, { codecs }) => {
       if (record.value === null) throw new SluiceError('SLU_RECORD_UNDECODABLE', 'WindowPartial: the record has no value')
       if (codecs.nameOf(record.value) === 'WindowMarker') {
-        const { function: functionName, readThrough, ...marker } = codecs.decode('WindowMarker', record.value)
-        return { kind: 'marker', ...marker, functionName, readThrough: BigInt(readThrough) }
+        const { function: functionName, readThrough, neededFrom, ...marker } = codecs.decode('WindowMarker', record.value)
+        return { kind: 'marker', ...marker, functionName, readThrough: BigInt(readThrough), neededFrom: BigInt(neededFrom) }
       }
       const value = codecs.decode('WindowPartial', record.value)
       assertConsistent(value)

@@ -3,11 +3,11 @@
  *
  * Owns: topics with append time, committed offsets, and the operations under way. An operation is a send, a commit or a read; the script decides
  * when it happens and how: done, refused, landed in part or whole with its answer lost, or (its process dead) landed later unheard.
- * A crash between any two awaits of the code under test is thus one choice of the script. `regressed` counts, by stage, commits that moved an offset back.
+ * A crash between any two awaits of the code under test is thus one choice of the script. `regressed` counts commits that moved an offset back.
  */
 import { Buffer } from 'node:buffer'
 import { SluiceError } from '../../schemas/errors.ts'
-import type { Appended, CommitEntry, Committed, LogProducer, LogReader, LogRecord, OutRecord, TailBatch, TopicPartition } from '../../schemas/log.ts'
+import type { Appended, CommitEntry, Committed, LogAdmin, LogProducer, LogReader, LogRecord, OutRecord, PartitionRange, TailBatch, TopicPartition } from '../../schemas/log.ts'
 import type { Clock, Random } from '../../schemas/ports.ts'
 
 export interface PartitionLog {
@@ -93,6 +93,11 @@ export class StepProcess {
     }
   }
 
+  get admin(): Pick<LogAdmin, 'ranges' | 'close'> {
+    const ranges = (topic: string): PartitionRange[] => (this.#log.topics.get(topic) ?? []).map(({ start, end }, partition) => ({ partition, startOffset: start, endOffset: end }))
+    return { ranges: (topic) => this.#log.operation(this, () => ranges(topic)), close: () => Promise.resolve() }
+  }
+
   commit(stage: number, entries: readonly CommitEntry[]): Promise<void> {
     return this.#log.operation(this, () => this.#log.commit(stage, entries))
   }
@@ -108,7 +113,7 @@ export interface LogGuards {
 
 export class StepLog {
   nowMs = 1000
-  readonly regressed: [number, number] = [0, 0]
+  regressed = 0
   operations: Operation[] = []
   readonly topics = new Map<string, PartitionLog[]>()
   readonly committed = new Map<string, Committed>()
@@ -170,7 +175,7 @@ export class StepLog {
     for (const { partition, epoch, nextOffset, metadata } of entries) {
       const key = StepLog.keyOf(stage, partition)
       if (this.#guards.epochs && epoch !== this.epochs.get(key)) throw new SluiceError('SLU_LOG_STALE_EPOCH', key)
-      if (nextOffset < (this.committed.get(key)?.nextOffset ?? 0n)) this.regressed[stage === 1 ? 0 : 1]++
+      if (nextOffset < (this.committed.get(key)?.nextOffset ?? 0n)) this.regressed++
       this.committed.set(key, { nextOffset, metadata })
     }
   }

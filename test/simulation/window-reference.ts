@@ -8,6 +8,12 @@ import { SluiceError } from '../../schemas/errors.ts'
 import type { LogRecord } from '../../schemas/log.ts'
 import { defineFunction, type CombineFunction, type MarkerFacts, type PartialRecord, type WindowFunction } from '../../streams/define-function.ts'
 
+/** What a seed does beyond killing: `seed % 6`. */
+export const PROFILES = ['plain', 'lossy', 'reset', 'skip', 'growth', 'retention'] as const
+export type Profile = (typeof PROFILES)[number]
+
+/** Input partitions; growth adds one. */
+export const SOURCES = 3
 export const PARAMETERS = { windowMs: 100, graceMs: 30, outOfOrdernessMs: 40, skewMs: 150, maxGapMs: 200, idleMs: 250 }
 
 export interface Reading {
@@ -20,13 +26,6 @@ export interface Reading {
 export interface Sum {
   readonly ids: string[]
   delta: number
-}
-
-/** What stage 2 keeps of a partial: with what stage 1 said of it, whatever the slot says. */
-interface PartialSum extends Sum {
-  readonly first: number
-  readonly last: number
-  readonly partial: boolean
 }
 
 /** One line of a result or a partial. */
@@ -58,7 +57,9 @@ interface PartialJson extends Omit<Slot, 'source'> {
   readonly endMs: number
   readonly partial: boolean
 }
-type MarkerJson = Omit<MarkerFacts, 'readThrough'> & { readonly kind: 'marker'; readonly readThrough: number }
+type MarkerJson = Omit<MarkerFacts, 'readThrough' | 'neededFrom'> & { readonly kind: 'marker'; readonly readThrough: number; readonly neededFrom: number }
+
+const markerOf = (json: MarkerJson) => ({ ...json, readThrough: BigInt(json.readThrough), neededFrom: BigInt(json.neededFrom) })
 
 export const windowFunction = defineFunction<WindowFunction<Reading, Sum, number>>({
   kind: 'window',
@@ -87,19 +88,19 @@ export const windowFunction = defineFunction<WindowFunction<Reading, Sum, number
   encodeMarker: (marker) => bytes({ kind: 'marker', ...marker }),
   decodeMarker: (record) => {
     const json = parse(record) as MarkerJson | PartialJson
-    return json.kind === 'marker' ? { ...json, readThrough: BigInt(json.readThrough) } : null
+    return json.kind === 'marker' ? markerOf(json) : null
   },
 })
 
-export const combineFunction = defineFunction<CombineFunction<PartialSum>>({
+export const combineFunction = defineFunction<CombineFunction<Sum>>({
   kind: 'combine',
   name: 'stage2',
   inputs: ['partials'],
   outputs: ['windows'],
   windowMs: PARAMETERS.windowMs,
-  decode: (record): PartialRecord<PartialSum> => {
+  decode: (record): PartialRecord<Sum> => {
     const json = parse(record) as MarkerJson | PartialJson
-    if (json.kind === 'marker') return { ...json, readThrough: BigInt(json.readThrough) }
+    if (json.kind === 'marker') return markerOf(json)
     const { kind, source, key, startMs, endMs, first, last, partial, ids, delta } = json
     return {
       kind,
@@ -111,7 +112,7 @@ export const combineFunction = defineFunction<CombineFunction<PartialSum>>({
       lastOffset: BigInt(last),
       partial,
       parametersHash: '',
-      value: { ids: [...ids], delta, first, last, partial },
+      value: { ids: [...ids], delta },
     }
   },
   result: (key, { endMs }, slots) => ({
@@ -121,8 +122,8 @@ export const combineFunction = defineFunction<CombineFunction<PartialSum>>({
     value: bytes({
       key,
       endMs,
-      partial: slots.some((slot) => slot.partial || slot.value.partial),
-      slots: slots.map(({ sourcePartition: source, value: { first, last, ids, delta } }) => ({ source, first, last, ids, delta })),
+      partial: slots.some((slot) => slot.partial),
+      slots: slots.map(({ sourcePartition: source, firstOffset: first, lastOffset: last, value }) => ({ source, first, last, ...value })),
     }),
   }),
 })

@@ -3,6 +3,7 @@
  * `SLUICE_SIM_SEEDS=<count>` runs more.
  */
 import test from 'ava'
+import type { Profile } from './window-reference.ts'
 import { simulateWindows, type Mutation, type WindowRun } from './windows.ts'
 
 const only = process.env['SLUICE_SIM_SEED']
@@ -29,8 +30,11 @@ test('windows: a seed replays the same run, so a failure can be looked at', asyn
   t.deepEqual(await simulateWindows(7), await simulateWindows(7))
 })
 
-/** Seeds are enough when each guard, taken away, shows. */
-const MUTATIONS: readonly (readonly [Mutation, string])[] = [
+/**
+ * Seeds are enough when each guard, taken away, shows. Not among them: covering replacement (W7). A cut slot comes with a marker that makes the
+ * window suspect anyway, so here it changes 3 windows in 13,000, from complete to partial; combine.test.ts shows the rule.
+ */
+const MUTATIONS: readonly (readonly [Mutation, string, Profile?])[] = [
   ['metadata', 'without metadata and markers an owner begins blind (C2, W6)'],
   ['readThrough', 'what was dealt with before is sent to late (W2)'],
   ['marks', 'stage 2 forgets who has marked what (W7)'],
@@ -38,14 +42,15 @@ const MUTATIONS: readonly (readonly [Mutation, string])[] = [
   ['lowWaterMark', 'the position is committed (C1, W5)'],
   ['epochs', 'a zombie’s commit is taken (C3)'],
   ['acknowledgements', 'a marker overtakes a partial (W7)'],
+  ['suspicion', 'a successor forgets what a jump forward made suspect (W6)', 'skip'],
   ['ticks', 'an idle partition is not ticked (W8)'],
   ['identity', 'what a producer sent again is folded again (W10)'],
   ['appendTime', 'skew is judged by the time of reading (W1)'],
 ]
 
-for (const [mutation, title] of MUTATIONS)
+for (const [mutation, title, profile = 'plain'] of MUTATIONS)
   test(`windows: the simulation notices when ${title}`, async (t) => {
     let noticed = 0
-    for (let seed = 1; seed <= 25 && noticed === 0; seed++) noticed = isGood(await simulateWindows(seed, mutation, 'plain')) ? 0 : seed
+    for (let seed = 1; seed <= 25 && noticed === 0; seed++) noticed = isGood(await simulateWindows(seed, mutation, profile)) ? 0 : seed
     t.not(noticed, 0)
   })

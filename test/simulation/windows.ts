@@ -3,7 +3,8 @@
  *
  * Owns: the script of one seed. Owners are killed, sleep, are thrown out and go on as zombies, leave in good order; sends and commits are refused or
  * lose their answers; producers re-send; records are late, dated in the future or no reading at all; one partition falls idle and wakes up with
- * older records. By profile also: metadata wiped or corrupted, offsets reset by hand, retention, a partition added.
+ * older records; garbage lies among the partials. By profile also: metadata wiped or corrupted, offsets set by hand back, forth and past what was
+ * read, retention, a partition added.
  * `mutation` takes one guard away from outside; `window-verdict.ts` says what a run came to.
  */
 import { createHash } from 'node:crypto'
@@ -11,7 +12,7 @@ import type { SluiceError } from '../../schemas/errors.ts'
 import type { Committed, LogDriver, LogRecord, OutRecord } from '../../schemas/log.ts'
 import type { Random } from '../../schemas/ports.ts'
 import { createCommitter, type Committer } from '../../streams/committer.ts'
-import type { AnyFunction } from '../../streams/define-function.ts'
+import type { AnyFunction, MarkerFacts } from '../../streams/define-function.ts'
 import { openPartition } from '../../streams/open-partition.ts'
 import type { RunnerStats, RunningPartition } from '../../streams/partition.ts'
 import { createPlaces } from '../../streams/places.ts'
@@ -19,12 +20,8 @@ import { testCodecs } from '../helpers/codecs.ts'
 import { silent } from '../helpers/runner-world.ts'
 import { seededRandom } from './once.ts'
 import { StepLog, StepProcess } from './step-log.ts'
-import { combineFunction, PARAMETERS, windowFunction, type Reading } from './window-reference.ts'
-import { verdictOf, type WindowVerdict } from './window-verdict.ts'
-
-/** What a seed does beyond killing: `seed % 5`. */
-export const PROFILES = ['plain', 'lossy', 'reset', 'skip', 'growth'] as const
-export type Profile = (typeof PROFILES)[number]
+import { combineFunction, PARAMETERS, PROFILES, SOURCES, windowFunction, type Profile, type Reading } from './window-reference.ts'
+import { verdictOf, type Skip, type WindowVerdict } from './window-verdict.ts'
 
 /** One guard taken away, from outside the code under test. */
 export type Mutation =
@@ -35,9 +32,9 @@ export type Mutation =
   | 'lowWaterMark' /* C1, W5: the position is committed */
   | 'epochs' /* C3 */
   | 'acknowledgements' /* W7: partials, then markers */
-  | 'covering' /* W7: any later slot replaces */
   | 'ticks' /* W8 */
   | 'identity' /* W10 */
+  | 'suspicion' /* W6: metadata without what is suspect */
   | 'appendTime' /* W1: skew against the time of reading */
 
 export interface WindowRun extends WindowVerdict {
@@ -50,7 +47,6 @@ export interface WindowRun extends WindowVerdict {
   readonly resets: number
 }
 
-export const SOURCES = 3
 const PARTIALS = 2
 const RECORDS = 30
 const STEPS = 900
@@ -73,18 +69,24 @@ interface Owner {
 
 const codecs = testCodecs()
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
-const NO_DRIVER = {} as LogDriver
+const decodeMarker = (row: LogRecord): MarkerFacts | null => {
+  try {
+    return windowFunction.decodeMarker(row, { codecs, site: 's' })
+  } catch {
+    return null
+  }
+}
 const drained = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const MARKS_GONE = (text: string): string =>
   text.replace(/"marks":"[^"]*"/, (all) => `"marks":"${Buffer.alloc(Buffer.from(all.slice(9, -1), 'base64').length).toString('base64')}"`)
 
 /** What the producers will write, in order of time. */
-function readings(random: Random, partition: number): { readonly atMs: number; readonly value: Buffer }[] {
+function readings(random: Random, partition: number, fromMs = 1000): { readonly atMs: number; readonly value: Buffer }[] {
   const planned: { atMs: number; value: Buffer }[] = []
   const counters = [0, 0, 0]
   const isIdler = partition === SOURCES - 1
-  let atMs = 1000
+  let atMs = fromMs
   for (let i = 0; i < RECORDS; i++) {
     const isWaking = isIdler && i % 10 === 9
     atMs += Math.floor(random() * 40) + (isWaking ? 350 + Math.floor(random() * 200) : 0)
@@ -115,20 +117,17 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
   for (const [topic, partitions] of Object.entries({ in: SOURCES, partials: PARTIALS, windows: 1, 'in.late': SOURCES, 'in.dlq': SOURCES, 'partials.late': 1, 'partials.dlq': 1 }))
     log.create(topic, partitions)
   const plans = Array.from({ length: SOURCES }, (_, partition) => readings(random, partition))
+  const growsAtMs = 1200 + upTo(600)
   let owners: Owner[] = []
   let zombies: Owner[] = []
   /** Partitions without owner, and when the next one comes. */
-  let vacant: { stage: 1 | 2; partition: number; atMs: number }[] = []
+  let vacant: { stage: 1 | 2; partition: number; atMs: number; isSkipping?: boolean }[] = []
   const earlier = new Map<string, string>()
+  const skips: Skip[] = []
 
   const functionOf = (stage: 1 | 2): AnyFunction => {
     if (stage === 1) return mutation === 'identity' ? { ...windowFunction, identity: () => String(random()) } : windowFunction
-    if (mutation !== 'covering') return combineFunction
-    const decode: typeof combineFunction.decode = (record, context) => {
-      const decoded = combineFunction.decode(record, context)
-      return decoded.kind === 'marker' ? decoded : { ...decoded, firstOffset: 0n, lastOffset: 1n, partial: false }
-    }
-    return { ...combineFunction, decode }
+    return combineFunction
   }
 
   /** What the group hands to a new owner. */
@@ -139,6 +138,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     if (mutation === 'metadata') return { ...committed, metadata: '' }
     if (mutation === 'onePair' && before !== '') return { ...committed, metadata: before }
     if (mutation === 'readThrough' && stage === 1) return { ...committed, metadata: committed.metadata.replace(/"readThrough":"\d+"/, '"readThrough":"0"') }
+    if (mutation === 'suspicion') return { ...committed, metadata: committed.metadata.replace(/"suspectMs":\d+/, '"suspectMs":null') }
     if (mutation === 'marks' && stage === 2) return { ...committed, metadata: MARKS_GONE(committed.metadata) }
     return committed
   }
@@ -168,7 +168,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
       parts: {
         definition,
         context: { site: 's', codecs, nowMs: clock.nowMs },
-        driver: NO_DRIVER,
+        driver: { admin: () => process.admin } as unknown as LogDriver,
         producer,
         reader: mutation === 'metadata' ? noMarkers : reader,
         topicPrefix: '',
@@ -287,24 +287,55 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     else commit(owner)
   }
 
+  /** How far the markers say that an input partition was read: beyond it nobody can tell an offset of ours from one set by hand (W6). */
+  const readThrough = (source: number): bigint => {
+    const rows = log.batches('partials', 'all').flatMap(({ records }) => records)
+    return rows.reduce((highest, row) => {
+      const marker = row.key === null ? decodeMarker(row) : null
+      return marker?.sourcePartition === source && marker.readThrough > highest ? marker.readThrough : highest
+    }, 0n)
+  }
+  const setCommitted = (stage: 1 | 2, partition: number, nextOffset: bigint, metadata: string): void => {
+    log.committed.set(StepLog.keyOf(stage, partition), { nextOffset, metadata })
+    const from = stage === 1 ? readThrough(partition) : nextOffset
+    if (nextOffset > from) skips.push({ source: partition, from, to: nextOffset })
+  }
   const wipe = (stage: 1 | 2, partition: number): void => {
-    const key = StepLog.keyOf(stage, partition)
-    const committed = log.committed.get(key)
+    const committed = log.committed.get(StepLog.keyOf(stage, partition))
     if (committed === undefined) return
     count.wipes++
-    const { metadata } = committed
+    const { nextOffset, metadata } = committed
     const broken = ['', 'moved by a tool', '{"v":2}', metadata.slice(0, -2), metadata.replace(/\d+/, '99')]
-    log.committed.set(key, { ...committed, metadata: pick(broken) as string })
+    setCommitted(stage, partition, nextOffset, pick(broken) as string)
   }
-  /** By hand, while the group stands still. */
+  /** By hand, while the group stands still: stage 1 anywhere below what was read, stage 2 back. */
   const reset = (stage: 1 | 2, partition: number): void => {
     const key = StepLog.keyOf(stage, partition)
     const committed = log.committed.get(key)
     if (committed === undefined) return
     count.resets++
-    const { start } = log.at({ topic: stage === 1 ? 'in' : 'partials', partition })
+    const end = stage === 1 ? readThrough(partition) : committed.nextOffset
     if (chance(0.3)) log.committed.delete(key)
-    else log.committed.set(key, { nextOffset: start + BigInt(upTo(Number(committed.nextOffset - start) + 1)), metadata: '' })
+    else setCommitted(stage, partition, BigInt(upTo(Number(end) + 1)), '')
+  }
+  /** By hand, past what was read: what stands between is lost on purpose. */
+  const skip = (partition: number): void => {
+    const { end } = log.at({ topic: 'in', partition })
+    const from = readThrough(partition)
+    if (end <= from) return
+    count.resets++
+    setCommitted(1, partition, from + 1n + BigInt(upTo(Number(end - from))), '')
+  }
+
+  /** What was committed may go from the log, and then the commit itself. */
+  const expire = (stage: 1 | 2, partition: number): void => {
+    const key = StepLog.keyOf(stage, partition)
+    const at = log.at({ topic: stage === 1 ? 'in' : 'partials', partition })
+    const committed = log.committed.get(key)?.nextOffset ?? 0n
+    if (committed > at.start) at.start += BigInt(upTo(Number(committed - at.start) + 1))
+    const fate = random()
+    if (fate < 0.3) wipe(stage, partition)
+    else if (fate < 0.5) log.committed.delete(key)
   }
 
   const strike = (): void => {
@@ -326,6 +357,11 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     const left = vacant.at(-1)
     if (left !== undefined && profile === 'lossy' && chance(0.6)) wipe(left.stage, left.partition)
     if (left !== undefined && profile === 'reset' && fate < 0.7 && chance(0.5)) reset(left.stage, left.partition)
+    if (left !== undefined && profile === 'retention' && chance(0.4)) expire(left.stage, left.partition)
+    if (left !== undefined && profile === 'skip' && fate < 0.7 && left.stage === 1 && chance(0.5)) {
+      left.isSkipping = true
+      left.atMs = log.nowMs + 100 + upTo(150)
+    }
   }
 
   const pass = (ms: number): void => {
@@ -345,7 +381,16 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     zombies = zombies.filter((z) => z.untilMs > log.nowMs && !z.abort.signal.aborted)
     const coming = vacant.filter((v) => v.atMs <= log.nowMs)
     vacant = vacant.filter((v) => v.atMs > log.nowMs)
-    for (const { stage, partition } of coming) open(stage, partition)
+    for (const { stage, partition, isSkipping } of coming) {
+      if (isSkipping === true) skip(partition)
+      open(stage, partition)
+    }
+    if (profile === 'growth' && plans.length === SOURCES && log.nowMs > growsAtMs) {
+      log.create('in', SOURCES + 1)
+      plans.push(readings(random, SOURCES, log.nowMs))
+      vacant.push({ stage: 1, partition: SOURCES, atMs: log.nowMs + upTo(100) })
+    }
+    if (plans.some((plan) => plan.length > 0) && chance(0.01)) log.append([{ topic: 'partials', partition: upTo(PARTIALS), key: null, value: Buffer.from('{"kind":') }])
   }
 
   for (let partition = 0; partition < SOURCES; partition++) open(1, partition)
@@ -387,5 +432,5 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     await drained()
   }
   const held = owners.filter((owner) => owner.running === null || owner.running.status().isHeld).length
-  return { seed, profile, ...count, ...verdictOf(log, profile), fatal: fatal.length + held }
+  return { seed, profile, ...count, ...verdictOf(log, profile, skips), fatal: fatal.length + held }
 }

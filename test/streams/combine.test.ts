@@ -16,7 +16,7 @@ const definition: CombineFunction<string> = {
     const p = JSON.parse(record.value?.toString() ?? '', (key, value: unknown) =>
       key === 'firstOffset' || key === 'lastOffset' ? BigInt(value as number) : value,
     ) as PartialRecord<string>
-    return p.kind === 'marker' ? { ...p, readThrough: 0n } : p
+    return p.kind === 'marker' ? { ...p, readThrough: 0n, neededFrom: 0n } : p
   },
   result: (group, window, slots) => ({
     to: 'topic',
@@ -55,8 +55,8 @@ const partial = (source: number, end: number, value: string, more: { first?: num
     parametersHash: 'h',
     value,
   })
-const marker = (source: number, closedThroughMs: number, partitionCount = 2): LogRecord =>
-  at({ kind: 'marker', functionName: 'w', sourcePartition: source, partitionCount, closedThroughMs, readThrough: 0, parametersHash: 'h' })
+const marker = (source: number, closedThroughMs: number, partitionCount = 2, suspectMs = -1): LogRecord =>
+  at({ kind: 'marker', functionName: 'w', sourcePartition: source, partitionCount, closedThroughMs, readThrough: 0, neededFrom: 0, suspectMs, parametersHash: 'h' })
 const run = (p: PartitionProcessor, ...records: LogRecord[]): Effects => p.process(records, (records.at(-1)?.offset ?? -1n) + 1n)
 const results = (e: Effects): string[] => e.batches.flatMap((b) => b.records.map((r) => String(r.value)))
 
@@ -119,6 +119,16 @@ test.serial('combine: with lost metadata the state is rebuilt from the partition
   const again = run(p, ...records.slice(3))
   t.deepEqual([results(again), again.late.length, again.skipped], [['10:0=a,1=b'], 0, 1])
   t.is(p.checkpoint().nextOffset, 6n)
+})
+
+test.serial('combine: a window that a source calls suspect is partial in every group, whether or not that source has a slot there (W6, W7)', (t) => {
+  const p = begin()
+  run(p, partial(0, 10, 'a'), marker(1, 10, 2, 4))
+  t.deepEqual(results(run(p, marker(0, 10))), ['10:0=a?'])
+  const next = processor()
+  next.begin(p.checkpoint(), new Map())
+  t.is(next.checkpoint().metadata, p.checkpoint().metadata)
+  t.deepEqual(results(run(p, partial(0, 20, 'b'), marker(0, 20), marker(1, 20))), ['20:0=b'])
 })
 
 test.serial('combine: with metadata and the head of the log lost, a window that may miss partials never comes out as complete (W6)', (t) => {

@@ -7,8 +7,8 @@ const time = fc.option(fc.integer({ min: 0, max: 2 ** 44 }), { nil: null })
 
 test('commit metadata: what stage 1 writes it reads back, whatever the values (C2)', (t) => {
   fc.assert(
-    fc.property(fc.string({ maxLength: 64 }), time, time, fc.bigInt({ min: 0n, max: 2n ** 62n }), (hash, closedThroughMs, maxEventMs, readThrough) => {
-      const m = { hash, closedThroughMs, maxEventMs, readThrough }
+    fc.property(fc.string({ maxLength: 64 }), time, time, fc.bigInt({ min: 0n, max: 2n ** 62n }), time, (hash, closedThroughMs, maxEventMs, readThrough, suspectMs) => {
+      const m = { hash, closedThroughMs, maxEventMs, readThrough, suspectMs }
       t.deepEqual(decodeWindowMetadata(encodeWindowMetadata(m)), m)
     }),
   )
@@ -19,7 +19,7 @@ test('commit metadata: marks of 512 source partitions come back and stay within 
   fc.assert(
     fc.property(fc.array(fc.option(fc.integer({ min: 0, max: 5000 }), { nil: null }), { minLength: 512, maxLength: 512 }), (windows) => {
       const marks = new Map(windows.flatMap((w, i) => (w === null ? [] : [[i, (28_000_000 + w) * windowMs] as const])))
-      const m = { closedThroughMs: 28_000_000 * windowMs, partitionCount: 512, marks }
+      const m = { closedThroughMs: 28_000_000 * windowMs, suspectMs: 28_000_000 * windowMs + 1, partitionCount: 512, marks }
       const text = encodeCombineMetadata(m, windowMs)
       t.true(Buffer.byteLength(text) <= COMMIT_METADATA_BYTES_MAX)
       t.deepEqual(decodeCombineMetadata(text, windowMs), m)
@@ -30,7 +30,7 @@ test('commit metadata: marks of 512 source partitions come back and stay within 
 
 test('commit metadata: too many sources are a named error before anything is sent', (t) => {
   const marks = new Map(Array.from({ length: 3000 }, (_, i) => [i, i * 10]))
-  t.throws(() => encodeCombineMetadata({ closedThroughMs: 0, partitionCount: 3000, marks }, 10), { message: /SLU_LOG_METADATA_TOO_LARGE/ })
+  t.throws(() => encodeCombineMetadata({ closedThroughMs: 0, suspectMs: null, partitionCount: 3000, marks }, 10), { message: /SLU_LOG_METADATA_TOO_LARGE/ })
 })
 
 test('commit metadata: garbage, another tool’s text and another window length are lost metadata, never an error (W6)', (t) => {
@@ -44,7 +44,7 @@ test('commit metadata: garbage, another tool’s text and another window length 
     '{"v":1,"hash":"a","closedThroughMs":1,"maxEventMs":1,"readThrough":"-1"}',
   ])
     t.is(decodeWindowMetadata(text), null, text)
-  const text = encodeCombineMetadata({ closedThroughMs: 10, partitionCount: 1, marks: new Map([[0, 10]]) }, 10)
+  const text = encodeCombineMetadata({ closedThroughMs: 10, suspectMs: null, partitionCount: 1, marks: new Map([[0, 10]]) }, 10)
   t.is(decodeCombineMetadata(text, 20), null)
   t.is(decodeCombineMetadata(text.replace(/"marks":"[^"]*"/, '"marks":""'), 10), null)
 })

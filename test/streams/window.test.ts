@@ -44,10 +44,14 @@ const definition = (parameters: WindowParameters = PARAMETERS): WindowFunction<R
     key: g.key,
     value: Buffer.from(JSON.stringify({ end: g.endMs, first: Number(g.firstOffset), last: Number(g.lastOffset), partial: g.partial, ...g.state })),
   }),
-  encodeMarker: (m) => Buffer.from(JSON.stringify({ ...m, readThrough: String(m.readThrough) })),
+  encodeMarker: (m) => Buffer.from(JSON.stringify({ ...m, readThrough: String(m.readThrough), neededFrom: String(m.neededFrom) })),
   decodeMarker: (record) => {
-    const m = JSON.parse(record.value?.toString() ?? '{}') as Omit<MarkerFacts, 'readThrough' | 'closedThroughMs'> & { closedThroughMs?: number; readThrough: string }
-    return m.closedThroughMs === undefined ? null : { ...m, closedThroughMs: m.closedThroughMs, readThrough: BigInt(m.readThrough) }
+    const m = JSON.parse(record.value?.toString() ?? '{}') as Omit<MarkerFacts, 'readThrough' | 'neededFrom' | 'closedThroughMs'> & {
+      closedThroughMs?: number
+      readThrough: string
+      neededFrom: string
+    }
+    return m.closedThroughMs === undefined ? null : { ...m, closedThroughMs: m.closedThroughMs, readThrough: BigInt(m.readThrough), neededFrom: BigInt(m.neededFrom) }
   },
 })
 
@@ -78,7 +82,7 @@ const begin = (p: PartitionProcessor): PartitionProcessor => {
 const run = (p: PartitionProcessor, ...records: LogRecord[]): Effects => p.process(records, (records.at(-1)?.offset ?? -1n) + 1n)
 const partials = (e: Effects): { end: number; ids: string[]; delta: number; first: number; last: number; partial: boolean }[] =>
   e.batches.flatMap((b) => b.records.filter((r) => r.partition === undefined && r.topic === 'partials').map((r) => JSON.parse(String(r.value))))
-const markers = (e: Effects): { closedThroughMs: number; readThrough: string }[] =>
+const markers = (e: Effects): { closedThroughMs: number; readThrough: string; suspectMs: number }[] =>
   e.batches.flatMap((b) => b.records.filter((r) => r.partition !== undefined && r.topic === 'partials').map((r) => JSON.parse(String(r.value))))
 
 test('window: it closes when the watermark passes end and grace, not before (W3), and names what was folded in (W4)', (t) => {
@@ -217,7 +221,7 @@ test('window: after a start in the middle a straggler does not make a window loo
   const p = processor()
   p.begin({ nextOffset: 5n, metadata: '' }, new Map())
   const appended = { appendMs: 30 }
-  const closing = run(p, record(5, 2, appended), record(6, 31, appended), record(7, 64, { appendMs: 60 }), record(8, 77, { appendMs: 77 }))
+  const closing = run(p, record(5, 2, appended), record(6, 31, appended), record(7, 68, { appendMs: 66 }), record(8, 77, { appendMs: 77 }))
   t.deepEqual(
     partials(closing).map((x) => [x.end, x.partial]),
     [
@@ -226,6 +230,56 @@ test('window: after a start in the middle a straggler does not make a window loo
       [70, false],
     ],
   )
+})
+
+test('window: what a jump forward made suspect stays so for the next owner, and the markers say it (W6, W7)', (t) => {
+  const p = processor()
+  p.begin({ nextOffset: 5n, metadata: '' }, new Map())
+  run(p, record(5, 21, { appendMs: 20 }))
+  const next = processor()
+  const { effects } = next.begin(p.checkpoint(), new Map())
+  t.is(markers(effects)[0]?.suspectMs, 35)
+  const closing = run(next, record(5, 21, { appendMs: 20 }), record(6, 52, { appendMs: 50 }))
+  t.deepEqual(
+    partials(closing).map((x) => [x.end, x.partial]),
+    [[30, true]],
+  )
+})
+
+test('window: after a jump forward a window that may miss a counter’s predecessor is partial, a later one is not (W5, W6)', (t) => {
+  const p = processor()
+  p.begin({ nextOffset: 5n, metadata: '' }, new Map())
+  // Suspect through 35; a predecessor is used for 20.
+  const closing = run(p, record(5, 20, { appendMs: 20 }), record(6, 42, { appendMs: 42 }), record(7, 52, { appendMs: 52 }), record(8, 77, { appendMs: 77 }))
+  t.deepEqual(
+    partials(closing).map((x) => [x.end, x.partial]),
+    [
+      [30, true],
+      [50, true],
+      [60, false],
+    ],
+  )
+})
+
+test('window: an offset moved by hand below what was read begins where the open windows need it; nothing comes out cut (W5, W6)', (t) => {
+  const p = begin(processor())
+  const log = [record(0, 1), record(1, 12), record(2, 17), record(3, 18), record(4, 19)]
+  const closing = run(p, ...log)
+  const rows = closing.batches
+    .flatMap((b) => b.records)
+    .filter((r) => r.partition === 0)
+    .map((r, i): LogRecord => ({ ...record(i, 0), topic: 'partials', value: r.value }))
+  t.like(markers(closing)[0], { closedThroughMs: 10, readThrough: '5', neededFrom: '0' })
+  const moved = processor()
+  t.is(moved.begin({ nextOffset: 3n, metadata: '' }, new Map([['partials', rows]])).nextOffset, 0n)
+  const again = run(moved, ...log, record(5, 27))
+  t.deepEqual(
+    partials(again).map((x) => [x.end, x.ids, x.partial]),
+    [[20, ['r1', 'r2', 'r3', 'r4'], false]],
+  )
+  const expired = processor()
+  t.is(expired.begin({ nextOffset: 3n, metadata: '' }, new Map([['partials', rows]]), 2n).nextOffset, 3n, 'the log holds it no more')
+  t.true(partials(run(expired, ...log.slice(3), record(5, 27)))[0]?.partial)
 })
 
 test('window: a new owner first says what it restored, never that less had been read (W7)', (t) => {
