@@ -75,6 +75,9 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   let suspectAfter: bigint | null = null
   let lastAppendMs: number | null = null
   let startedMs: number | null = null
+  /** W8: our last tick, until it is read back, and how far our clock was then ahead of the log's. */
+  let ticked: { readonly timeMs: number; readonly nowMs: number } | null = null
+  let aheadMs = 0
 
   const isClosed = (endMs: number): boolean => closedThroughMs !== null && endMs <= closedThroughMs
   const endOf = (eventMs: number): number => Math.floor(eventMs / windowMs) * windowMs + windowMs
@@ -269,8 +272,13 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
         }
         if (isTick(record)) {
           const timeMs = tickTimeMs(record)
-          // A tick is held to the same rule as a record: a bad clock must not close every window (W1).
-          if (timeMs !== null && record.appendMs !== null && timeMs <= record.appendMs + skewMs) advance(timeMs)
+          if (timeMs === null || record.appendMs === null) continue
+          if (ticked?.timeMs === timeMs) {
+            aheadMs = Math.max(0, ticked.nowMs - record.appendMs)
+            ticked = null
+          }
+          // A tick speaks of a time that is over. One that does not comes of a bad clock, which must not make the records to come late (W1, W8).
+          if (timeMs <= record.appendMs) advance(timeMs)
           continue
         }
         const decoded = decode(record)
@@ -306,14 +314,16 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     },
 
     onTimer: (nowMs, atEnd): Effects => {
+      const logNowMs = nowMs - aheadMs
       startedMs ??= nowMs
       const none: Effects = { batches: [], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 }
-      const timeMs = nowMs - idleMs
-      if (!atEnd || timeMs < Math.max(lastAppendMs ?? 0, startedMs)) return none
+      const timeMs = logNowMs - idleMs
+      if (!atEnd || nowMs - idleMs < startedMs || timeMs < (lastAppendMs ?? 0)) return none
       const through = closableThrough(timeMs - outOfOrdernessMs)
       if (closedThroughMs !== null ? through <= closedThroughMs : through < 0) return none
       // Until the tick itself has been read no second one is written.
-      lastAppendMs = nowMs
+      lastAppendMs = logNowMs
+      ticked = { timeMs, nowMs }
       return { ...none, batches: [{ fenced: false, records: [tickRecord(at.topic, at.partition, timeMs)] }] }
     },
 

@@ -164,7 +164,7 @@ export function referenceOf(source: number, records: readonly LogRecord[]): Refe
     const bound = (record.appendMs as number) + skewMs
     const tick = record.headers.find(([name]) => name === 'sluice.tick')
     if (tick !== undefined) {
-      if (Number(tick[1]) <= bound) advance(Number(tick[1]))
+      if (Number(tick[1]) <= (record.appendMs as number)) advance(Number(tick[1]))
       continue
     }
     const isReading = record.value?.[0] === 0x7b

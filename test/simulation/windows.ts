@@ -3,7 +3,7 @@
  *
  * Owns: the script of one seed. Owners are killed, sleep, are thrown out and go on as zombies, leave in good order; sends and commits are refused or
  * lose their answers; producers re-send; records are late, dated in the future or no reading at all; one partition falls idle and wakes up with
- * older records; garbage lies among the partials. By profile also: metadata wiped or corrupted, offsets set by hand back, forth and past what was
+ * older records; some clocks run ahead; garbage lies among the partials. By profile also: metadata wiped or corrupted, offsets set by hand back, forth and past what was
  * read, retention, a partition added.
  * `mutation` takes one guard away from outside; `window-verdict.ts` says what a run came to.
  */
@@ -149,7 +149,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     log.epochs.set(key, epoch)
     const committed = handed(key, stage)
     const topic = stage === 1 ? 'in' : 'partials'
-    const process = new StepProcess(log, upTo(41) - 20)
+    const process = new StepProcess(log, chance(0.1) ? upTo(600) : upTo(41) - 20)
     const definition = functionOf(stage)
     const commit = (entries: Parameters<typeof process.commit>[1]): Promise<void> => {
       earlier.set(key, log.committed.get(key)?.metadata ?? '')

@@ -308,3 +308,19 @@ test('window: an idle partition is ticked once, the tick closes its windows for 
   )
   t.is(closing.late.length + closing.deadLetters.length, 0)
 })
+
+test('window: an owner whose clock runs ahead never makes the records to come late, and learns it from its first tick (W1, W8)', (t) => {
+  const p = begin(processor())
+  run(p, record(0, 100, { appendMs: 100 }))
+  const tickAt = (nowMs: number): LogRecord['headers'] => (p.onTimer?.(nowMs, true) as Effects).batches[0]?.records[0]?.headers ?? []
+  const ahead = 40
+  t.deepEqual(tickAt(101 + ahead), [], 'not within the idle time of its start')
+  const headers = tickAt(126 + ahead)
+  t.is(String(headers[0]?.[1]), '141')
+  t.is(run(p, { ...record(1, 0), value: null, appendMs: 127, headers }).batches.length, 0, 'the tick is of a time to come')
+  t.is(run(p, record(2, 128, { appendMs: 128 })).late.length, 0)
+  t.deepEqual(tickAt(150 + ahead), [], 'idle for 22 ms only')
+  const next = tickAt(175 + ahead)
+  t.is(String(next[0]?.[1]), '151')
+  t.is(run(p, { ...record(3, 0), value: null, appendMs: 176, headers: next }).windowsClosed, 1)
+})
