@@ -134,7 +134,7 @@ export function verdictOf(log: StepLog, profile: Profile, skips: readonly Skip[]
     misplaced,
     unclosed: references.filter((reference) => reference.closedThroughMs < reference.lastEndMs).length,
     // Without metadata an owner begins where the windows need it, which may lie below.
-    regressed: profile === 'plain' || profile === 'growth' ? log.regressed : 0,
+    regressed: profile === 'plain' ? log.regressed : 0,
     fatal: 0,
   }
 }

@@ -3,9 +3,10 @@
  *
  * Owns: the script of one seed. Owners are killed, sleep, are thrown out and go on as zombies, leave in good order; sends and commits are refused or
  * lose their answers; producers re-send; records are late, dated in the future or no reading at all; one partition falls idle and wakes up with
- * older records; some clocks run ahead; garbage lies among the partials. By profile also: metadata wiped or corrupted, offsets set by hand back, forth and past what was
- * read, retention, a partition added.
+ * older records; some clocks run ahead; garbage lies among the partials. By profile also: metadata wiped or corrupted, offsets set by hand back,
+ * forth and past what was read, retention, a partition added while metadata is wiped.
  * `mutation` takes one guard away from outside; `window-verdict.ts` says what a run came to.
+ * One file over 300 lines because it is one script over one state.
  */
 import { createHash } from 'node:crypto'
 import type { SluiceError } from '../../schemas/errors.ts'
@@ -355,7 +356,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     } else if (fate < 0.85) handOver(owner)
     else owner.process.sleepUntilMs = log.nowMs + upTo(150)
     const left = vacant.at(-1)
-    if (left !== undefined && profile === 'lossy' && chance(0.6)) wipe(left.stage, left.partition)
+    if (left !== undefined && (profile === 'lossy' || profile === 'growth') && chance(0.6)) wipe(left.stage, left.partition)
     if (left !== undefined && profile === 'reset' && fate < 0.7 && chance(0.5)) reset(left.stage, left.partition)
     if (left !== undefined && profile === 'retention' && chance(0.4)) expire(left.stage, left.partition)
     if (left !== undefined && profile === 'skip' && fate < 0.7 && left.stage === 1 && chance(0.5)) {

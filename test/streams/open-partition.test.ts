@@ -92,7 +92,17 @@ const total = defineFunction<CombineFunction<string>>({
   inputs: ['in'],
   outputs: ['windows'],
   windowMs: 10,
-  decode: () => ({ kind: 'marker', functionName: 'w', sourcePartition: 0, partitionCount: 1, closedThroughMs: 10, readThrough: 0n, neededFrom: 0n, suspectMs: -1, parametersHash: '' }),
+  decode: () => ({
+    kind: 'marker',
+    functionName: 'w',
+    sourcePartition: 0,
+    partitionCount: 1,
+    closedThroughMs: 10,
+    readThrough: 0n,
+    neededFrom: 0n,
+    suspectMs: -1,
+    parametersHash: '',
+  }),
   result: (key) => ({ to: 'topic', topic: 'windows', key, value: null }),
 })
 

@@ -312,7 +312,7 @@ test('window: an idle partition is ticked once, the tick closes its windows for 
 test('window: an owner whose clock runs ahead never makes the records to come late, and learns it from its first tick (W1, W8)', (t) => {
   const p = begin(processor())
   run(p, record(0, 100, { appendMs: 100 }))
-  const tickAt = (nowMs: number): LogRecord['headers'] => (p.onTimer?.(nowMs, true) as Effects).batches[0]?.records[0]?.headers ?? []
+  const tickAt = (nowMs: number): LogRecord['headers'] => p.onTimer?.(nowMs, true).batches[0]?.records[0]?.headers ?? []
   const ahead = 40
   t.deepEqual(tickAt(101 + ahead), [], 'not within the idle time of its start')
   const headers = tickAt(126 + ahead)
