@@ -10,7 +10,7 @@
 import type { Codecs } from '../schemas/codec.ts'
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
-import { decodeCombineMetadata, encodeCombineMetadata } from './commit-metadata.ts'
+import { combineWindowMs, decodeCombineMetadata, encodeCombineMetadata } from './commit-metadata.ts'
 import type { CombinedSlot, CombineFunction, MarkerFacts, PartialRecord } from './define-function.ts'
 import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
 import { isTick } from './tick.ts'
@@ -29,6 +29,9 @@ interface Open<V> {
   readonly groups: Map<string, Map<number, CombinedSlot<V>>>
 }
 
+/** More could not stand in the commit metadata. */
+const SOURCES_MAX = 2400
+
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
 const covers = <V>(next: CombinedSlot<V>, old: CombinedSlot<V>): boolean => !next.partial && next.firstOffset <= old.firstOffset && next.lastOffset >= old.lastOffset
@@ -45,9 +48,20 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
   /** W6: windows that start at or before this may miss records: a source says so, or their partials may have stood in the lost head. */
   let suspectMs: number | null = null
 
+  /** D6: what no stage 1 of ours writes is parked before it can hold up or close anything. Null = well formed. */
+  const faultOf = (p: PartialRecord<V>): string | null => {
+    const isOnGrid = (ms: number): boolean => Number.isSafeInteger(ms) && ms >= 0 && ms % definition.windowMs === 0
+    if (!Number.isSafeInteger(p.sourcePartition) || p.sourcePartition < 0) return `source partition ${p.sourcePartition}`
+    if (p.kind === 'partial') return isOnGrid(p.windowStartMs) && p.windowEndMs === p.windowStartMs + definition.windowMs ? null : `window ${p.windowStartMs} to ${p.windowEndMs}`
+    if (!(p.partitionCount <= SOURCES_MAX && p.sourcePartition < p.partitionCount)) return `source partition ${p.sourcePartition} of ${p.partitionCount}`
+    return p.closedThroughMs === -1 || isOnGrid(p.closedThroughMs) ? null : `closed through ${p.closedThroughMs}`
+  }
+
   const decode = (record: LogRecord): PartialRecord<V> | SluiceError => {
     try {
-      return definition.decode(record, at.context)
+      const decoded = definition.decode(record, at.context)
+      const fault = faultOf(decoded)
+      return fault === null ? decoded : new SluiceError('SLU_RECORD_UNDECODABLE', fault)
     } catch (thrown) {
       return asSluiceError(thrown, 'SLU_RECORD_UNDECODABLE')
     }
@@ -148,6 +162,8 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     needs: [{ topic: at.topic, partitions: 'own' }],
 
     begin: (committed: Committed | null, rows) => {
+      const written = committed === null ? null : combineWindowMs(committed.metadata)
+      if (written !== null && written !== definition.windowMs) throw new SluiceError('SLU_WINDOW_PARAMETERS', `${at.topic}/${at.partition}: windows of ${written} ms`)
       const metadata = committed === null ? null : decodeCombineMetadata(committed.metadata, definition.windowMs)
       if (metadata !== null) {
         closedThroughMs = metadata.closedThroughMs

@@ -86,6 +86,12 @@ export function encodeCombineMetadata(m: CombineMetadata, windowMs: number): str
   return text
 }
 
+/** Window length under which stage 2's metadata was written (W3); null = no metadata of stage 2. */
+export function combineWindowMs(text: string): number | null {
+  const windowMs = parse(text)?.['windowMs']
+  return typeof windowMs === 'number' ? windowMs : null
+}
+
 /** Null = lost, or written with another window length (then nothing of it can be used). */
 export function decodeCombineMetadata(text: string, windowMs: number): CombineMetadata | null {
   const m = parse(text)

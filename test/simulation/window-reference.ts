@@ -128,6 +128,26 @@ export const combineFunction = defineFunction<CombineFunction<Sum>>({
   }),
 })
 
+/** What somebody else may write among the partials: no JSON, and markers that no stage 1 writes. */
+export const GARBAGE_KEY = Buffer.from('garbage')
+const marker = {
+  kind: 'marker',
+  functionName: 'stage1',
+  sourcePartition: 7,
+  partitionCount: 8,
+  closedThroughMs: 100,
+  readThrough: 0,
+  neededFrom: 0,
+  suspectMs: -1,
+  parametersHash: '',
+}
+export const GARBAGE: readonly Buffer[] = [
+  Buffer.from('{"kind":'),
+  bytes({ ...marker, partitionCount: 2 ** 31 }),
+  bytes({ ...marker, sourcePartition: 8 }),
+  bytes({ ...marker, closedThroughMs: 1e6 + 1 }),
+]
+
 /** What the records of one input partition come to. */
 export interface Reference {
   /** By `endMs/key`. */

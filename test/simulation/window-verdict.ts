@@ -6,7 +6,7 @@
  */
 import type { LogRecord } from '../../schemas/log.ts'
 import type { StepLog } from './step-log.ts'
-import { PARAMETERS, referenceOf, SOURCES, type Profile, type ResultValue, type Slot } from './window-reference.ts'
+import { GARBAGE_KEY, PARAMETERS, referenceOf, SOURCES, type Profile, type ResultValue, type Slot } from './window-reference.ts'
 
 export interface WindowVerdict {
   readonly records: number
@@ -81,7 +81,7 @@ function excuseOf(skips: readonly Skip[], log: StepLog, profile: Profile): (iden
 }
 
 const garbageIn = (log: StepLog): number[] =>
-  (log.topics.get('partials') ?? []).flatMap(({ records }, partition) => records.filter((r) => r.value?.length === 8).map((r) => Number(r.offset) * 10 + partition))
+  (log.topics.get('partials') ?? []).flatMap(({ records }, partition) => records.filter((r) => r.key?.equals(GARBAGE_KEY) === true).map((r) => Number(r.offset) * 10 + partition))
 
 export function verdictOf(log: StepLog, profile: Profile, skips: readonly Skip[]): WindowVerdict {
   const inputs = log.topics.get('in') ?? []

@@ -21,7 +21,7 @@ import { testCodecs } from '../helpers/codecs.ts'
 import { silent } from '../helpers/runner-world.ts'
 import { seededRandom } from './once.ts'
 import { StepLog, StepProcess } from './step-log.ts'
-import { combineFunction, PARAMETERS, PROFILES, SOURCES, windowFunction, type Profile, type Reading } from './window-reference.ts'
+import { combineFunction, GARBAGE, GARBAGE_KEY, PARAMETERS, PROFILES, SOURCES, windowFunction, type Profile, type Reading } from './window-reference.ts'
 import { verdictOf, type Skip, type WindowVerdict } from './window-verdict.ts'
 
 /** One guard taken away, from outside the code under test. */
@@ -391,7 +391,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
       plans.push(readings(random, SOURCES, log.nowMs))
       vacant.push({ stage: 1, partition: SOURCES, atMs: log.nowMs + upTo(100) })
     }
-    if (plans.some((plan) => plan.length > 0) && chance(0.01)) log.append([{ topic: 'partials', partition: upTo(PARTIALS), key: null, value: Buffer.from('{"kind":') }])
+    if (plans.some((plan) => plan.length > 0) && chance(0.01)) log.append([{ topic: 'partials', partition: upTo(PARTIALS), key: GARBAGE_KEY, value: pick(GARBAGE) as Buffer }])
   }
 
   for (let partition = 0; partition < SOURCES; partition++) open(1, partition)

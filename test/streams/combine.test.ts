@@ -140,3 +140,20 @@ test.serial('combine: with metadata and the head of the log lost, a window that 
     t.deepEqual(results(run(p, ...records)), ['10:1=b?', '20:0=c,1=d'])
   }
 })
+
+test.serial('combine: a marker or partial that no stage 1 writes is a dead letter, never a stall or a closed window (D6)', (t) => {
+  const p = begin()
+  const hostile = [marker(0, 15), marker(0, 10, 2_000_000_000), marker(2, 10, 2), marker(-1, 10, 2), marker(0, -20), partial(0, 15, 'x')]
+  const { deadLetters } = run(p, ...hostile)
+  t.deepEqual(
+    deadLetters.map((d) => d.error.code),
+    hostile.map(() => 'SLU_RECORD_UNDECODABLE'),
+  )
+  t.is(p.openWindows?.(), 0)
+  t.deepEqual(results(run(p, partial(0, 10, 'a'), marker(0, 10), marker(1, 10))), ['10:0=a'])
+})
+
+test.serial('combine: another window length under the same group is refused at start, never mixed (W3)', (t) => {
+  const other = createCombineProcessor({ ...definition, windowMs: 20 }, { topic: 'partials', partition: 0, context: { codecs: testCodecs(), site: 's' } })
+  t.throws(() => other.begin(begin().checkpoint(), new Map()), { message: /SLU_WINDOW_PARAMETERS/ })
+})
