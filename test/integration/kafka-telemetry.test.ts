@@ -48,13 +48,12 @@ async function publish(bootstrap: readonly string[], prefix: string, raws: reado
   await producer.disconnect()
 }
 
-async function makeTopics(bootstrap: readonly string[], prefix: string, site: TestSite): Promise<void> {
+async function makeTopics(bootstrap: readonly string[], prefix: string, site: TestSite, rawPartitions = 1): Promise<void> {
   const admin = new Kafka({ brokers: [...bootstrap], logLevel: logLevel.NOTHING }).admin()
   await admin.connect()
-  // One raw partition: a catch-up over several would mix their paces into hardware.telemetry, and what is late would depend on it.
   const raw = (name: string) => ({
     topic: prefix + name,
-    numPartitions: 1,
+    numPartitions: rawPartitions,
     replicationFactor: 1,
     configEntries: [
       { name: 'message.timestamp.type', value: 'CreateTime' },
@@ -174,8 +173,12 @@ kafkaTest('kafka: functions killed with SIGKILL and restarted leave exactly the 
   const { bootstrap } = kafka as { bootstrap: string[] }
   const raws = Array.from({ length: 60 }, (_, k) => Array.from({ length: 6 }, (_, h) => scrapeOf(`tray-${String(h).padStart(2, '0')}`, h, k))).flat()
   const last = Array.from({ length: 6 }, (_, h) => scrapeOf(`tray-${String(h).padStart(2, '0')}`, h, 300))
-  const isDone = async (prefix: string): Promise<boolean> =>
-    (await windowsOf(bootstrap, prefix)).filter((w) => w.metric === 'hw.temperature' && w.windowStartMs >= T0 + 55_000).length >= 1
+  // Cells lie in several partitions of the partials: each must have come to its last window.
+  const isDone = async (prefix: string): Promise<boolean> => {
+    const windows = await windowsOf(bootstrap, prefix)
+    const cells = (from: number): Set<string> => new Set(windows.filter((w) => w.windowStartMs >= from).map((w) => JSON.stringify([w.pool, w.metric, w.attributes])))
+    return cells(T0 + 55_000).size > 0 && cells(T0 + 55_000).size === cells(0).size
+  }
   const both: Map<string, string>[] = []
   for (const [name, kills] of [
     ['calm', 0],
@@ -211,4 +214,27 @@ kafkaTest('kafka: functions killed with SIGKILL and restarted leave exactly the 
   const [calm, killed] = both as [Map<string, string>, Map<string, string>]
   t.true(calm.size >= 12 * 4)
   t.deepEqual(Object.fromEntries(killed), Object.fromEntries(calm))
+})
+
+kafkaTest('kafka: a catch-up over several source partitions calls nothing late and closes every window whole (W2)', async (t) => {
+  t.timeout(120_000)
+  const { bootstrap } = kafka as { bootstrap: string[] }
+  const prefix = `behind-${process.pid}.`
+  const site = kafkaSite(prefix, bootstrap, 600_000)
+  await makeTopics(bootstrap, prefix, site, 3)
+  const hosts = Array.from({ length: 6 }, (_, h) => [`tray-${String(h).padStart(2, '0')}`, h] as const)
+  // Ten minutes, all of it there before anybody reads; one host prints ten times as often as the others.
+  const seconds = Array.from({ length: 600 }, (_, k) => k)
+  await publish(
+    bootstrap,
+    prefix,
+    seconds.flatMap((k) => hosts.filter(([, h]) => h === 0 || k % 10 === 0).map(([host, h]) => scrapeOf(host, h, k))).concat(hosts.map(([host, h]) => scrapeOf(host, h, 900))),
+  )
+  const command = run(site)
+  const temperatures = async (): Promise<WindowSummary[]> => (await windowsOf(bootstrap, prefix)).filter((w) => w.metric === 'hw.temperature' && w.windowStartMs < T0 + 600_000)
+  await until(async () => (await temperatures()).length >= 120, 90_000, command.stderr)
+  await stop(command)
+  t.is((await readAll(bootstrap, `${prefix}hardware.telemetry.late`)).length, 0)
+  for (const w of await temperatures()) t.is(w.count, (w.windowStartMs - T0) % 10_000 === 0 ? 10 : 5, `window at ${(w.windowStartMs - T0) / 1000} s`)
+  site.remove()
 })

@@ -5,7 +5,16 @@ import { SluiceError } from '../../schemas/errors.ts'
 import type { HealthEvent, WindowMarker } from '../../schemas/records.ts'
 import { shippedSchemas, testCodecs } from '../helpers/codecs.ts'
 
-const marker: WindowMarker = { function: 'aggregate-metrics', sourcePartition: 3, partitionCount: 4, closedThroughMs: 1_700_000_000_000, readThrough: 42, neededFrom: 40, suspectMs: -1, parametersHash: 'abc' }
+const marker: WindowMarker = {
+  function: 'aggregate-metrics',
+  sourcePartition: 3,
+  partitionCount: 4,
+  closedThroughMs: 1_700_000_000_000,
+  readThrough: 42,
+  neededFrom: 40,
+  suspectMs: -1,
+  parametersHash: 'abc',
+}
 const codeOf = (act: () => unknown): string => {
   try {
     act()

@@ -126,7 +126,16 @@ test('aggregate-metrics: a record that is no NodeBatch is named undecodable', (t
 })
 
 test('aggregate-metrics: a marker comes back as it went, and a partial or a marker of another function is none (W6, W7)', (t) => {
-  const marker = { functionName: 'aggregate-metrics', sourcePartition: 3, partitionCount: 4, closedThroughMs: OBSERVED_MS, readThrough: 77n, neededFrom: 70n, suspectMs: -1, parametersHash: 'h' }
+  const marker = {
+    functionName: 'aggregate-metrics',
+    sourcePartition: 3,
+    partitionCount: 4,
+    closedThroughMs: OBSERVED_MS,
+    readThrough: 77n,
+    neededFrom: 70n,
+    suspectMs: -1,
+    parametersHash: 'h',
+  }
   const back = (value: Buffer | null) => definition.decodeMarker(rawRecord('metrics.partials', null, value), context)
   t.deepEqual({ ...back(definition.encodeMarker(marker, context)) }, marker)
   t.is(back(definition.encodeMarker({ ...marker, functionName: 'other' }, context)), null)

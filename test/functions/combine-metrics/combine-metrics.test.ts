@@ -96,7 +96,16 @@ test('combine-metrics: partials and markers are told apart; a partial under anot
   const value = codecs.encode('WindowPartial', partial(1, [row('a', 'x', 1)]))
   const read = (key: string | null, bytes: Buffer | null) => combine.decode(rawRecord('metrics.partials', key, bytes), context)
   t.like(read(KEY, value), { kind: 'partial', group: KEY, sourcePartition: 1, firstOffset: 5n, windowEndMs: window.endMs })
-  const marker = { functionName: 'aggregate-metrics', sourcePartition: 3, partitionCount: 4, closedThroughMs: 1, readThrough: 77n, neededFrom: 70n, suspectMs: -1, parametersHash: 'h' }
+  const marker = {
+    functionName: 'aggregate-metrics',
+    sourcePartition: 3,
+    partitionCount: 4,
+    closedThroughMs: 1,
+    readThrough: 77n,
+    neededFrom: 70n,
+    suspectMs: -1,
+    parametersHash: 'h',
+  }
   t.deepEqual({ ...read(null, aggregate.encodeMarker(marker, context)) }, { kind: 'marker', ...marker } as never)
   for (const [key, bytes] of [
     ['other', value],
