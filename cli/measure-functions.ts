@@ -1,14 +1,16 @@
 /**
- * What functions decide, as measurements (operations.md §1): verdicts by rule, and the last closed window of each pool as `hw.*`.
+ * What functions decide, as measurements (operations.md §1): verdicts by rule, the last closed window of each pool as `hw.*`, and whether the gate
+ * holds.
  *
  * Owns: decorators of definitions. A function stays pure and says what it decided in what it emits; here that is read once more and measured.
  * Emits pass through unchanged, whatever the measuring makes of them. Replayed work is measured again: these are views, the topics are the record.
  */
 import type { Codecs } from '../schemas/codec.ts'
+import { SluiceError } from '../schemas/errors.ts'
 import type { Telemetry } from '../schemas/ports.ts'
 import type { WindowSummary } from '../schemas/records.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
-import type { AnyFunction, Emit } from '../streams/define-function.ts'
+import type { AnyFunction, Emit, TaskFunction } from '../streams/define-function.ts'
 
 /** What is shown of a window, by metric. */
 const SHOWN: Readonly<Record<string, { readonly name: string; readonly valueOf: (w: WindowSummary) => number }>> = {
@@ -41,6 +43,7 @@ export function measureFunction(definition: AnyFunction, telemetry: Telemetry, c
         return emit
       },
     }
+  if (definition.kind === 'task' && definition.outputs.includes('egress.receipts')) return measureHold(definition, telemetry)
   if (definition.kind !== 'fold' || !definition.outputs.includes('hardware.health')) return definition
   const { tick } = definition
   return {
@@ -60,6 +63,29 @@ export function measureFunction(definition: AnyFunction, telemetry: Telemetry, c
             },
           },
         }),
+  }
+}
+
+/** 1 while some partition of the gate meets a hold; a record that goes through ends the hold of its partition. */
+function measureHold<T>(definition: TaskFunction<T>, telemetry: Telemetry): TaskFunction<T> {
+  const held = new Set<number>()
+  const measure = (): void => telemetry.gauge(metricNames.egressHold, held.size > 0 ? 1 : 0)
+  measure()
+  return {
+    ...definition,
+    handle: async (value, record, context) => {
+      try {
+        const emits = await definition.handle(value, record, context)
+        if (held.delete(record.partition)) measure()
+        return emits
+      } catch (error) {
+        if (error instanceof SluiceError && error.disposition === 'hold' && !held.has(record.partition)) {
+          held.add(record.partition)
+          measure()
+        }
+        throw error
+      }
+    },
   }
 }
 

@@ -10,6 +10,7 @@ import { startSimulatedSite, type SimulatedSite } from '../infra/endpoints/simul
 import { nodeHashing } from '../infra/hashing.ts'
 import { systemClock, systemRandom } from '../infra/clock.ts'
 import { startHealthServer, type HealthServer } from '../infra/observability/health-server.ts'
+import { measuredLedger } from '../infra/ledger/measured-ledger.ts'
 import { measuredLog } from '../infra/observability/measured-log.ts'
 import { startTelemetry, tracedCall, type RunningTelemetry } from '../infra/observability/telemetry.ts'
 import { createHealthTable, type HealthTable } from '../functions/route-inference/health-table.ts'
@@ -143,7 +144,7 @@ export class SiteProcess {
         this.#health === null || this.#call === null
           ? null
           : { call: tracedCall(this.#call.call), health: this.#health.table, urlOf: (id, configured) => urls.get(id) ?? configured },
-      egress: this.#egress,
+      egress: this.#egress === null ? null : { ...this.#egress, ledger: measuredLedger(this.#egress.ledger, telemetry) },
     }
     for (const wanted of functions) {
       const definition = typeof wanted === 'string' ? measureFunction(buildFunction(wanted, loaded, ports), telemetry, codecs) : wanted

@@ -1,8 +1,9 @@
 import test from 'ava'
 import { measureFunction } from '../../cli/measure-functions.ts'
+import { SluiceError } from '../../schemas/errors.ts'
 import type { Attributes, Telemetry } from '../../schemas/ports.ts'
 import type { HealthEvent, WindowSummary } from '../../schemas/records.ts'
-import { defineFunction, type CombineFunction, type FoldFunction, type RecordEmit } from '../../streams/define-function.ts'
+import { defineFunction, type CombineFunction, type FoldFunction, type RecordEmit, type TaskContext, type TaskFunction } from '../../streams/define-function.ts'
 import { testCodecs } from '../helpers/codecs.ts'
 import { record } from '../helpers/records.ts'
 import { silent } from '../helpers/runner-world.ts'
@@ -130,4 +131,33 @@ test('measure functions: verdicts are counted by rule, from records and from tic
   t.deepEqual(definition.tick?.run(1, '', 0, 0, context), [11, emits])
   const counted = ['sluice.health.verdicts', 1, { rule: 'xid-79', verdict: 'DRAIN', pool: 'a' }]
   t.deepEqual(m.seen, [counted, counted] as typeof m.seen)
+})
+
+test('measure functions: the gate’s hold shows while any partition is held, and ends with it', async (t) => {
+  const m = measures()
+  const state = { isHolding: true }
+  const gate = measureFunction(
+    defineFunction<TaskFunction<null>>({
+      kind: 'task',
+      name: 'g',
+      inputs: ['in'],
+      outputs: ['egress.receipts'],
+      order: 'partition',
+      concurrency: 1,
+      deadlineMs: 1,
+      decode: () => null,
+      handle: () => (state.isHolding ? Promise.reject(new SluiceError('SLU_EGRESS_HOLD', '')) : Promise.resolve([])),
+    }),
+    m.telemetry,
+    codecs,
+  ) as TaskFunction<null>
+  const handle = (partition: number) => gate.handle(null, record(0, { partition }), context as unknown as TaskContext)
+  for (const partition of [0, 1, 0]) await t.throwsAsync(handle(partition))
+  state.isHolding = false
+  await handle(0)
+  await handle(1)
+  t.deepEqual(
+    m.seen.map(([name, value]) => [name, value]),
+    [0, 1, 1, 1, 0].map((value) => ['sluice.egress.hold', value]),
+  )
 })

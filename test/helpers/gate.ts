@@ -1,6 +1,6 @@
 /** A gate over the shipped policy, a real ledger in a temporary folder and an object store in memory that answers as a test says. */
 import { createHash } from 'node:crypto'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { forwardSummaries } from '../../functions/forward-summaries/forward-summaries.ts'
@@ -20,7 +20,17 @@ export const ORIGIN = 'sluice.invalid/hall-1/egress/1'
 export const NOW_MS = 1_800_000_000_000
 
 export const shippedPolicy = (): PolicyBundle => readPolicyFolder('policy')
-export const temporaryFolder = (): string => mkdtempSync(join(tmpdir(), 'sluice-egress-'))
+const folders: string[] = []
+process.once('exit', () => {
+  for (const dir of folders) rmSync(dir, { recursive: true, force: true })
+})
+
+/** Removed when the test process ends. */
+export function temporaryFolder(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'sluice-egress-'))
+  folders.push(dir)
+  return dir
+}
 
 /** A summary of `tenants` contributors with the given sum each. */
 export function summary(over: Partial<WindowSummary> = {}, sums: readonly number[] = Array.from({ length: 12 }, () => 100)): WindowSummary {
