@@ -70,6 +70,7 @@ export class GroupMember implements LogConsumer {
   #epoch = 0
   #coordinator: Broker | null = null
   #end: ((ending: Ending | null) => void) | null = null
+  #starting: Promise<void> | null = null
   #running: Promise<void> | null = null
   #isStopping = false
   #wake: (() => void) | null = null
@@ -92,11 +93,18 @@ export class GroupMember implements LogConsumer {
     return this.#state
   }
 
-  async start(events: ConsumerEvents): Promise<void> {
+  start(events: ConsumerEvents): Promise<void> {
+    const started = this.#start(events)
+    this.#starting = started.catch(() => {})
+    return started
+  }
+
+  async #start(events: ConsumerEvents): Promise<void> {
     this.#events = events
     try {
       await this.#cluster.connect()
       await this.#cluster.addMultipleTargetTopics(this.#options.topics)
+      if (this.#isStopping) throw new SluiceError('SLU_LOG_FAILED', 'stopped while joining')
     } catch (error) {
       this.#state = 'stopped'
       await this.#cluster.disconnect().catch(() => {})
@@ -126,6 +134,8 @@ export class GroupMember implements LogConsumer {
     this.#isStopping = true
     this.#wake?.()
     this.#end?.(null)
+    // A member that is still connecting is closed too, not left to find out later.
+    await this.#starting
     await this.#running
     this.#options.onClose()
   }

@@ -1,0 +1,42 @@
+import test from 'ava'
+import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
+import { kafkaForTests } from '../../../helpers/kafka.ts'
+
+const kafka = await kafkaForTests()
+const kafkaTest = kafka === null ? test.skip : test
+
+kafkaTest('kafka fenced producer: opening is enough to fence; connecting alone would not be. The old holder’s open transaction never shows (C8, R1)', async (t) => {
+  const driver = createKafkaDriver({ brokers: kafka?.bootstrap ?? [] })
+  const name = `fenced.${process.pid}.${Date.now()}`
+  await driver.admin().createTopics([{ name, partitions: 1, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 }])
+  const record = (value: string) => ({ topic: name, key: null, value: Buffer.from(value) })
+  const old = await driver.fencedProducer(name)
+  await old.transaction([record('of the old one')])
+  const young = await driver.fencedProducer(name)
+  // The young one has sent nothing yet.
+  await t.throwsAsync(old.transaction([record('too late')]), { message: /SLU_LOG_FENCED/ })
+  await t.throwsAsync(old.transaction([record('still too late')]), { message: /SLU_LOG_FENCED/ })
+  await young.transaction([record('of the young one'), record('and another')])
+  const tail = await driver.reader().open({ topic: name, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
+  const values: string[] = []
+  for await (const { records } of tail) values.push(...records.map((r) => String(r.value)))
+  t.deepEqual(values, ['of the old one', 'of the young one', 'and another'])
+  await young.close()
+  await t.throwsAsync(young.transaction([record('closed')]), { message: /SLU_LOG_FENCED.*closed/ })
+  await young.close()
+  await driver.close()
+})
+
+kafkaTest('kafka fenced producer: transactions asked for at once are written one after the other, in order', async (t) => {
+  const driver = createKafkaDriver({ brokers: kafka?.bootstrap ?? [] })
+  const name = `turns.${process.pid}.${Date.now()}`
+  await driver.admin().createTopics([{ name, partitions: 1, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 }])
+  const producer = await driver.fencedProducer(name)
+  const all = await Promise.all(Array.from({ length: 8 }, (_, i) => producer.transaction([{ topic: name, key: null, value: Buffer.from(String(i)) }])))
+  const offsets = all.map(([a]) => Number(a?.offset))
+  t.deepEqual(
+    offsets,
+    offsets.toSorted((a, b) => a - b),
+  )
+  await driver.close()
+})

@@ -1,0 +1,76 @@
+import fc from 'fast-check'
+import test from 'ava'
+import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
+import { appendedOf, createPartitioner, requestsOf, topicMessages } from '../../../../infra/log/kafka/producer.ts'
+import type { OutRecord } from '../../../../schemas/log.ts'
+import { kafkaForTests } from '../../../helpers/kafka.ts'
+
+const out = (more: Partial<OutRecord> = {}): OutRecord => ({ topic: 't', key: null, value: Buffer.from('v'), ...more })
+
+test('kafka producer: for any sizes the requests hold every record once, in order, and one near the limit travels alone', (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: 700_000 }), { maxLength: 30 }), (sizes) => {
+      const records = sizes.map((size) => out({ value: Buffer.alloc(size) }))
+      const requests = requestsOf(records)
+      t.deepEqual(requests.flat(), records)
+      for (const request of requests) {
+        const bytes = request.reduce((sum, r) => sum + (r.value?.length ?? 0), 0)
+        t.true(bytes <= 512 * 1024 || request.length === 1)
+      }
+    }),
+    { numRuns: 30 },
+  )
+})
+
+test('kafka producer: offsets come back in the order sent, over topics and partitions; an answer that lacks one is an error, never offset -1', (t) => {
+  const records = [out({ partition: 1 }), out({ topic: 'u', partition: 0 }), out({ partition: 1 }), out({ partition: 0 })]
+  const { placed, topics } = topicMessages(records)
+  t.deepEqual(
+    topics.map((x) => [x.topic, x.messages.length]),
+    [
+      ['t', 3],
+      ['u', 1],
+    ],
+  )
+  for (const [i, message] of placed.entries()) message.placed = records[i]?.partition ?? 0
+  const written = [
+    { topicName: 't', partition: 1, baseOffset: '7' },
+    { topicName: 't', partition: 0, baseOffset: '3' },
+    { topicName: 'u', partition: 0, baseOffset: '0' },
+  ]
+  t.deepEqual(
+    appendedOf(records, placed, written).map((a) => a.offset),
+    [7n, 0n, 8n, 3n],
+  )
+  t.throws(() => appendedOf(records, placed, written.slice(1)), { message: /SLU_LOG_FAILED/ })
+})
+
+test('kafka producer: without a key records take turns; a partition that is named is kept', (t) => {
+  const place = createPartitioner()
+  const partitionMetadata = [0, 1, 2].map((partitionId) => ({ partitionId })) as never
+  const at = (message: object): number => place({ topic: 't', partitionMetadata, message: message as never })
+  t.deepEqual([at({ key: null }), at({ key: null }), at({ key: null }), at({ key: null })], [0, 1, 2, 0])
+  t.is(at({ key: Buffer.from('k'), partition: 2 }), 2)
+})
+
+const kafka = await kafkaForTests()
+const kafkaTest = kafka === null ? test.skip : test
+
+kafkaTest('kafka producer: a record too large fails its own send only, whatever is sent beside it', async (t) => {
+  const driver = createKafkaDriver({ brokers: kafka?.bootstrap ?? [] })
+  const topic = `producer.${process.pid}.${Date.now()}`
+  await driver.admin().createTopics([{ name: topic, partitions: 1, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 100_000 }])
+  const producer = driver.producer()
+  const sends = await Promise.allSettled(
+    [out({ topic, value: Buffer.from('a') }), out({ topic, value: Buffer.alloc(200_000) }), out({ topic, value: Buffer.from('b') })].map((r) => producer.send([r])),
+  )
+  t.deepEqual(
+    sends.map((s) => s.status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  )
+  t.regex(String((sends[1] as PromiseRejectedResult).reason), /SLU_LOG_RECORD_TOO_LARGE/)
+  t.is((await driver.admin().ranges(topic))[0]?.endOffset, 2n)
+  await producer.close()
+  await t.throwsAsync(producer.send([out({ topic })]), { message: /closed/ })
+  await driver.close()
+})

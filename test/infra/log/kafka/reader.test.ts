@@ -1,0 +1,69 @@
+import test from 'ava'
+import kafkajs from 'kafkajs'
+import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
+import { kafkaForTests } from '../../../helpers/kafka.ts'
+import { until } from '../../../helpers/until.ts'
+
+const kafka = await kafkaForTests()
+const kafkaTest = kafka === null ? test.skip : test
+const brokers = kafka?.bootstrap ?? []
+
+async function filled(name: string, count: number, partitions = 1) {
+  const driver = createKafkaDriver({ brokers })
+  const topic = `${name}.${process.pid}.${Date.now()}`
+  await driver.admin().createTopics([{ name: topic, partitions, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 }])
+  const producer = driver.producer()
+  const send = (n: number, value = 'x') => producer.send(Array.from({ length: n }, (_, i) => ({ topic, partition: i % partitions, key: null, value: Buffer.from(value) })))
+  await send(count)
+  return { driver, topic, send }
+}
+
+kafkaTest('kafka reader: a tail that follows yields what comes later; closed while it waits it ends, and caughtUp claims nothing', async (t) => {
+  const { driver, topic, send } = await filled('follow', 3)
+  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'end', committedOnly: true, untilEnd: false })
+  await tail.caughtUp
+  let seen = 0
+  const reading = (async () => {
+    for await (const { records } of tail) seen += records.length
+  })()
+  await send(2)
+  await until(() => seen === 2, 20_000)
+  await tail.close()
+  await reading
+  const closed = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: false })
+  await closed.close()
+  await t.throwsAsync(closed.caughtUp, { message: /was closed/ })
+  await driver.close()
+})
+
+kafkaTest('kafka reader: what retention removed while it read ends it with SLU_LOG_TRUNCATED, never a jump (C7)', async (t) => {
+  const { driver, topic, send } = await filled('truncated', 10)
+  const admin = new kafkajs.Kafka({ brokers, logLevel: kafkajs.logLevel.NOTHING }).admin()
+  await admin.connect()
+  // Loads the metadata that the deletion needs.
+  await admin.fetchTopicOffsets(topic)
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '5' }] })
+  await t.throwsAsync(driver.reader().open({ topic, partitions: 'all', from: new Map([[0, 2n]]), committedOnly: true, untilEnd: true }), {
+    message: /SLU_LOG_TRUNCATED.*at 2.*starts at 5/,
+  })
+  const tail = await driver.reader().open({ topic, partitions: 'all', from: new Map([[0, 7n]]), committedOnly: true, untilEnd: true })
+  const offsets: number[] = []
+  for await (const { records } of tail) offsets.push(...records.map((r) => Number(r.offset)))
+  t.deepEqual(offsets, [7, 8, 9])
+  await send(1)
+  await admin.disconnect()
+  await driver.close()
+})
+
+kafkaTest('kafka reader: a reader that takes nothing keeps a bounded number of batches, and loses none of them (C6)', async (t) => {
+  const { driver, topic, send } = await filled('slow', 100, 2)
+  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: false })
+  for (let i = 0; i < 10; i++) await send(100)
+  let count = 0
+  for await (const { records } of tail) {
+    count += records.length
+    if (count === 1100) break
+  }
+  t.is(count, 1100)
+  await driver.close()
+})
