@@ -29,9 +29,6 @@ const BANNED = ['process', 'fetch', 'Date', 'setTimeout', 'setInterval', 'setImm
 
 /** Files of types only, and files whose behaviour another test shows: named, with the reason. */
 const WITHOUT_OWN_TEST: Readonly<Record<string, string>> = {
-  'infra/deploy/kafka/cluster.ts': 'test/conformance/kafka.test.ts and the integration tests run on what it starts',
-  'infra/deploy/kafka/jars.ts': 'as cluster.ts',
-  'infra/deploy/kafka/main.ts': 'a thin command line over cluster.ts',
   'infra/log/kafka/fetch-loop.ts': 'the conformance suite runs it on real Kafka (test/conformance/kafka.test.ts)',
   'infra/log/kafka/kafkajs.ts': 'the conformance suite runs it on real Kafka (test/conformance/kafka.test.ts)',
   'infra/log/kafka/member.ts': 'the conformance suite runs it on real Kafka (test/conformance/kafka.test.ts)',

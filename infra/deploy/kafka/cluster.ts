@@ -13,8 +13,8 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { Kafka, logLevel } from 'kafkajs'
 import { SluiceError } from '../../../schemas/errors.ts'
+import { createClient } from '../../log/kafka/kafkajs.ts'
 import { kafkaJars } from './jars.ts'
 
 export { isKafkaAvailable } from './jars.ts'
@@ -112,7 +112,7 @@ const ended = (child: ChildProcess): Promise<number | null> =>
 
 /** Resolves when every broker is known to the cluster and answers. */
 async function untilReady(bootstrap: readonly string[], children: readonly ChildProcess[], dir: string): Promise<void> {
-  const admin = new Kafka({ brokers: [...bootstrap], logLevel: logLevel.NOTHING, connectionTimeout: 500, retry: { retries: 0 } }).admin()
+  const admin = createClient({ brokers: bootstrap, clientId: 'sluice-kafka', connectionTimeoutMs: 500 }).admin({ retry: { retries: 0 } })
   const until = Date.now() + READY_MS
   try {
     for (;;) {

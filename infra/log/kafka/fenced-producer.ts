@@ -8,7 +8,7 @@ import type { Appended, FencedProducer, OutRecord } from '../../../schemas/log.t
 import { SluiceError } from '../../../schemas/errors.ts'
 import { kafkaError } from './errors.ts'
 import { createClient, TRANSACTION_RETRY, type Connection } from './kafkajs.ts'
-import { appendedOf, createPartitioner, requestsOf, topicMessages } from './producer.ts'
+import { createPartitioner, requestsOf, writeAll } from './producer.ts'
 
 /** Resolves once every earlier holder of `name` is refused. */
 export async function openFencedProducer(connection: Connection, name: string, onClose: () => void): Promise<FencedProducer> {
@@ -36,10 +36,7 @@ export async function openFencedProducer(connection: Connection, name: string, o
     const transaction = await producer.transaction()
     const appended: Appended[] = []
     try {
-      for (const request of requestsOf(records)) {
-        const { topics, placed } = topicMessages(request)
-        appended.push(...appendedOf(request, placed, await transaction.sendBatch({ acks: -1, topicMessages: topics })))
-      }
+      for (const request of requestsOf(records)) appended.push(...(await writeAll(request, (topicMessages) => transaction.sendBatch({ acks: -1, topicMessages }))))
       await transaction.commit()
       return appended
     } catch (error) {

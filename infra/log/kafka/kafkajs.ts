@@ -13,7 +13,7 @@ import { createRequire } from 'node:module'
 import { zstdCompress, zstdDecompress } from 'node:zlib'
 import { promisify } from 'node:util'
 import kafkajs from 'kafkajs'
-import type { ICustomPartitioner, Kafka as KafkaClient, KafkaConfig, Message } from 'kafkajs'
+import type { ISocketFactory, ICustomPartitioner, Kafka as KafkaClient, KafkaConfig, Message } from 'kafkajs'
 import type { LogHeaders } from '../../../schemas/log.ts'
 
 const require = createRequire(import.meta.url)
@@ -106,7 +106,7 @@ const { MemberAssignment } = require('kafkajs/src/consumer/assignerProtocol') as
 }
 const roundRobin = require('kafkajs/src/consumer/assigners/roundRobinAssigner') as (options: { cluster: Cluster }) => Assigner
 const { createLogger } = require('kafkajs/src/loggers') as { createLogger(options: { level: number; logCreator: () => () => void }): unknown }
-const socketFactory = require('kafkajs/src/network/socketFactory') as () => unknown
+const defaultSockets = require('kafkajs/src/network/socketFactory') as () => ISocketFactory
 const RequestQueue = require('kafkajs/src/network/requestQueue') as { prototype: { scheduleCheckPendingRequests(): void } }
 const Decoder = require('kafkajs/src/protocol/decoder') as { prototype: { readVarIntArray(reader: (decoder: unknown) => HeaderPair): HeaderPair[] } }
 
@@ -199,6 +199,8 @@ export interface Connection {
   readonly clientId: string
   readonly ssl?: KafkaConfig['ssl']
   readonly sasl?: KafkaConfig['sasl']
+  /** Default 3 s. */
+  readonly connectionTimeoutMs?: number
 }
 
 /** Bounded and quick: a broker that is away is asked again for about four seconds, then the caller decides. */
@@ -207,6 +209,10 @@ export const RETRY = { initialRetryTime: 100, maxRetryTime: 500, retries: 10 } a
 export const TRANSACTION_RETRY = { initialRetryTime: 20, maxRetryTime: 500, retries: 20 } as const
 
 const CONNECTION_TIMEOUT_MS = 3000
+/** While a broker is away, each request that gives up on it leaves a listener on the socket that is connecting: they go with the socket. */
+const SOCKET_LISTENERS_MAX = 1000
+
+const socketFactory: ISocketFactory = (options) => defaultSockets()(options).setMaxListeners(SOCKET_LISTENERS_MAX)
 const REQUEST_TIMEOUT_MS = 30_000
 
 /** kafkajs' public client, silent: what matters reaches the caller as an error. */
@@ -214,9 +220,10 @@ export function createClient(connection: Connection): KafkaClient {
   return new kafkajs.Kafka({
     brokers: [...connection.brokers],
     clientId: connection.clientId,
-    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    connectionTimeout: connection.connectionTimeoutMs ?? CONNECTION_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     logLevel: kafkajs.logLevel.NOTHING,
+    socketFactory,
     retry: RETRY,
     ...(connection.ssl === undefined ? {} : { ssl: connection.ssl }),
     ...(connection.sasl === undefined ? {} : { sasl: connection.sasl }),
@@ -229,7 +236,7 @@ export function createCluster(connection: Connection, isolationLevel: 0 | 1): Cl
     logger: createLogger({ level: 0, logCreator: () => () => {} }),
     retry: RETRY,
     offsets: new Map(),
-    socketFactory: socketFactory(),
+    socketFactory,
     brokers: connection.brokers,
     ssl: connection.ssl,
     sasl: connection.sasl,

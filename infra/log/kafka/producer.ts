@@ -3,6 +3,8 @@
  *
  * Owns: order (one request at a time; what is sent meanwhile goes together with the next), the offsets of what was written, and the renewal of a
  * producer that the broker no longer accepts. A record that is too large fails alone: the others of its request are sent again without it.
+ * Two things kafkajs does when a leader moves between its tries are made good here: it asks the partitioner anew (a record's place is kept), and it leaves
+ * out what moved to a broker that has answered before, as if it had been written (what came back without an offset is sent again).
  */
 import type { Appended, LogProducer, OutRecord } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
@@ -40,13 +42,13 @@ const RECORD_OVERHEAD_BYTES = 32
 /** The broker no longer knows this producer or its sequence: a new one goes on. */
 const RENEW = new Set(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'INVALID_PRODUCER_ID_MAPPING'])
 
-/** Kafka's default: murmur2 of the key; without one, round robin. */
+/** Kafka's default: murmur2 of the key; without one, round robin. Asked again for a message, the answer is the same. */
 export const createPartitioner: ICustomPartitioner = () => {
   let turn = 0
   return ({ message, partitionMetadata }) => {
     const out = message as Placed
     const key = message.key === null || message.key === undefined ? null : Buffer.from(message.key as Buffer)
-    out.placed = message.partition ?? (key === null ? turn++ % partitionMetadata.length : partitionOf(key, partitionMetadata.length))
+    out.placed ??= message.partition ?? (key === null ? turn++ % partitionMetadata.length : partitionOf(key, partitionMetadata.length))
     return out.placed
   }
 }
@@ -92,17 +94,33 @@ export function requestsOf(records: readonly OutRecord[]): OutRecord[][] {
   return requests
 }
 
-/** Offsets in the order sent: base offset of the partition's batch plus the place in it. */
-export function appendedOf(records: readonly OutRecord[], placed: readonly Placed[], written: readonly RecordMetadata[]): Appended[] {
-  const next = new Map(written.map((w) => [`${w.topicName}/${w.partition}`, BigInt(w.baseOffset ?? '-1')]))
-  return records.map(({ topic }, i) => {
-    const partition = placed[i]?.placed
-    const key = `${topic}/${partition}`
-    const offset = next.get(key)
-    if (partition === undefined || offset === undefined || offset < 0n) throw new SluiceError('SLU_LOG_FAILED', `no offset for a record of ${topic}`)
-    next.set(key, offset + 1n)
-    return { topic, partition, offset }
-  })
+/** Sends in which what was left out is sent again. */
+const ROUNDS_MAX = 5
+
+/** Writes all of `records`, one batch per partition. Offsets in the order given. Rejects with SLU_LOG_UNREACHABLE when some are left out again and again. */
+export async function writeAll(records: readonly OutRecord[], sendBatch: (topics: TopicMessages[]) => Promise<readonly RecordMetadata[]>): Promise<Appended[]> {
+  const appended: Appended[] = []
+  let rest = records.map((record, index) => ({ record, index }))
+  for (let round = 0; rest.length > 0; round++) {
+    const [first] = rest
+    if (round === ROUNDS_MAX) throw new SluiceError('SLU_LOG_UNREACHABLE', `${first?.record.topic}: its leaders keep moving`)
+    const { topics, placed } = topicMessages(rest.map((r) => r.record))
+    const next = new Map((await sendBatch(topics)).map((w) => [`${w.topicName}/${w.partition}`, BigInt(w.baseOffset ?? '-1')]))
+    const left: typeof rest = []
+    for (const [i, { record, index }] of rest.entries()) {
+      const { topic } = record
+      const partition = placed[i]?.placed
+      const offset = next.get(`${topic}/${partition}`)
+      if (partition === undefined || (offset !== undefined && offset < 0n)) throw new SluiceError('SLU_LOG_FAILED', `no offset for a record of ${topic}`)
+      if (offset === undefined) left.push({ record: { ...record, partition }, index })
+      else {
+        appended[index] = { topic, partition, offset }
+        next.set(`${topic}/${partition}`, offset + 1n)
+      }
+    }
+    rest = left
+  }
+  return appended
 }
 
 export class KafkaProducer implements LogProducer {
@@ -177,10 +195,9 @@ export class KafkaProducer implements LogProducer {
 
   async #request(records: readonly OutRecord[]): Promise<Appended[]> {
     for (let attempt = 1; ; attempt++) {
-      const { topics, placed } = topicMessages(records)
       try {
         const producer = await this.#connected()
-        return appendedOf(records, placed, await producer.sendBatch({ acks: -1, topicMessages: topics }))
+        return await writeAll(records, (topicMessages) => producer.sendBatch({ acks: -1, topicMessages }))
       } catch (error) {
         const isRenewable = RENEW.has(typeOf(error) ?? '')
         if (isRenewable) await this.#drop()

@@ -1,9 +1,18 @@
 import fc from 'fast-check'
 import test from 'ava'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
-import { appendedOf, createPartitioner, requestsOf, topicMessages } from '../../../../infra/log/kafka/producer.ts'
+import { createPartitioner, requestsOf, writeAll } from '../../../../infra/log/kafka/producer.ts'
 import type { OutRecord } from '../../../../schemas/log.ts'
 import { kafkaForTests } from '../../../helpers/kafka.ts'
+
+const kafka = await kafkaForTests()
+const kafkaTest = kafka === null ? test.skip : test
+
+type Batches = Parameters<Parameters<typeof writeAll>[1]>[0]
+/** As the client does before it sends. */
+function place(topics: Batches): void {
+  for (const { messages } of topics) for (const message of messages) message.placed ??= message.partition ?? 0
+}
 
 const out = (more: Partial<OutRecord> = {}): OutRecord => ({ topic: 't', key: null, value: Buffer.from('v'), ...more })
 
@@ -22,39 +31,55 @@ test('kafka producer: for any sizes the requests hold every record once, in orde
   )
 })
 
-test('kafka producer: offsets come back in the order sent, over topics and partitions; an answer that lacks one is an error, never offset -1', (t) => {
+test('kafka producer: offsets come back in the order sent, over topics and partitions; an answer without one is an error, never offset -1', async (t) => {
   const records = [out({ partition: 1 }), out({ topic: 'u', partition: 0 }), out({ partition: 1 }), out({ partition: 0 })]
-  const { placed, topics } = topicMessages(records)
+  const answer = (baseOffset: string) => (topics: Batches) => {
+    place(topics)
+    return Promise.resolve([
+      { topicName: 't', partition: 1, baseOffset },
+      { topicName: 't', partition: 0, baseOffset: '3' },
+      { topicName: 'u', partition: 0, baseOffset: '0' },
+    ])
+  }
   t.deepEqual(
-    topics.map((x) => [x.topic, x.messages.length]),
-    [
-      ['t', 3],
-      ['u', 1],
-    ],
-  )
-  for (const [i, message] of placed.entries()) message.placed = records[i]?.partition ?? 0
-  const written = [
-    { topicName: 't', partition: 1, baseOffset: '7' },
-    { topicName: 't', partition: 0, baseOffset: '3' },
-    { topicName: 'u', partition: 0, baseOffset: '0' },
-  ]
-  t.deepEqual(
-    appendedOf(records, placed, written).map((a) => a.offset),
+    (await writeAll(records, answer('7'))).map((a) => a.offset),
     [7n, 0n, 8n, 3n],
   )
-  t.throws(() => appendedOf(records, placed, written.slice(1)), { message: /SLU_LOG_FAILED/ })
+  await t.throwsAsync(writeAll(records, answer('-1')), { message: /SLU_LOG_FAILED/ })
+})
+
+test('kafka producer: what the client left out because its leader moved is sent again to the same partition, never taken for written', async (t) => {
+  const records = [0, 1, 2, 3].map((i) => out({ partition: i % 2, value: Buffer.from(String(i)) }))
+  const sent: string[][] = []
+  const appended = await writeAll(records, (topics) => {
+    place(topics)
+    sent.push(topics.flatMap((x) => x.messages.map((m) => `${m.partition}:${String(m.value)}`)))
+    return Promise.resolve([{ topicName: 't', partition: sent.length - 1, baseOffset: '10' }])
+  })
+  t.deepEqual(sent, [
+    ['0:0', '1:1', '0:2', '1:3'],
+    ['1:1', '1:3'],
+  ])
+  t.deepEqual(
+    appended.map((a) => `${a.partition}@${a.offset}`),
+    ['0@10', '1@10', '0@11', '1@11'],
+  )
+  await t.throwsAsync(
+    writeAll(records, (topics) => (place(topics), Promise.resolve([]))),
+    { message: /SLU_LOG_UNREACHABLE.*keep moving/ },
+  )
 })
 
 test('kafka producer: without a key records take turns; a partition that is named is kept', (t) => {
-  const place = createPartitioner()
+  const partitioner = createPartitioner()
   const partitionMetadata = [0, 1, 2].map((partitionId) => ({ partitionId })) as never
-  const at = (message: object): number => place({ topic: 't', partitionMetadata, message: message as never })
+  const at = (message: object): number => partitioner({ topic: 't', partitionMetadata, message: message as never })
   t.deepEqual([at({ key: null }), at({ key: null }), at({ key: null }), at({ key: null })], [0, 1, 2, 0])
   t.is(at({ key: Buffer.from('k'), partition: 2 }), 2)
+  // The client asks again when it tries again: another place would lose the record or write it twice.
+  const message = { key: null }
+  t.is(at(message), at(message))
 })
-
-const kafka = await kafkaForTests()
-const kafkaTest = kafka === null ? test.skip : test
 
 kafkaTest('kafka producer: a record too large fails its own send only, whatever is sent beside it', async (t) => {
   const driver = createKafkaDriver({ brokers: kafka?.bootstrap ?? [] })
