@@ -29,9 +29,6 @@ const BANNED = ['process', 'fetch', 'Date', 'setTimeout', 'setInterval', 'setImm
 
 /** Files of types only, and files whose behaviour another test shows: named, with the reason. */
 const WITHOUT_OWN_TEST: Readonly<Record<string, string>> = {
-  'infra/log/kafka/fetch-loop.ts': 'the conformance suite runs it on real Kafka (test/conformance/kafka.test.ts)',
-  'infra/log/kafka/kafkajs.ts': 'the conformance suite runs it on real Kafka (test/conformance/kafka.test.ts)',
-  'infra/log/kafka/member.ts': 'the conformance suite runs it on real Kafka (test/conformance/kafka.test.ts)',
   'schemas/log.ts': 'types; the conformance suite is their test',
   'schemas/ports.ts': 'types',
   'infra/log/embedded/consumer.ts': 'the conformance suite, and test/fakes/memory-log.test.ts for members that die',

@@ -2,12 +2,15 @@ import { readdirSync } from 'node:fs'
 import test from 'ava'
 import { isKafkaAvailable, kafkaJars } from '../../../../infra/deploy/kafka/jars.ts'
 
-test('kafka jars: whether a broker can be started is said with the reason, never by failing later', async (t) => {
+const { available } = await isKafkaAvailable()
+const kafkaTest = available ? test.serial : test.skip
+
+test.serial('kafka jars: whether a broker can be started is said with the reason, never by failing later', async (t) => {
   const { available, reason } = await isKafkaAvailable()
   t.is(available, reason === '')
 })
 
-test('kafka jars: without java nothing is fetched, and the reason is the error', async (t) => {
+test.serial('kafka jars: without java nothing is fetched, and the reason is the error', async (t) => {
   const path = process.env['PATH']
   process.env['PATH'] = '/nowhere'
   try {
@@ -21,8 +24,6 @@ test('kafka jars: without java nothing is fetched, and the reason is the error',
   }
 })
 
-const { available } = await isKafkaAvailable()
-const kafkaTest = available ? test : test.skip
 kafkaTest('kafka jars: once fetched they are used again, and hold one Kafka', async (t) => {
   const folder = await kafkaJars(() => undefined)
   t.is(await kafkaJars(() => t.fail('it fetched again')), folder)

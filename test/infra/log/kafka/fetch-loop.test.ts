@@ -1,0 +1,161 @@
+import test, { type ExecutionContext } from 'ava'
+import { FetchLoop } from '../../../../infra/log/kafka/fetch-loop.ts'
+import type { Broker, FetchedPartition, FetchRequest } from '../../../../infra/log/kafka/kafkajs.ts'
+import { fakeCluster } from '../../../fakes/kafka-cluster.ts'
+import { until } from '../../../helpers/until.ts'
+
+const tp = (partition: number) => ({ topic: 't', partition })
+
+/** Records of one batch from `from` on, as a broker answers. */
+function fetched(partition: number, from: number, count: number, end = from + count): FetchedPartition {
+  return {
+    partition,
+    highWatermark: String(end),
+    lastStableOffset: String(end),
+    messages: Array.from({ length: count }, (_, i) => ({
+      offset: String(from + i),
+      timestamp: '1',
+      key: null,
+      value: Buffer.from(`${partition}:${from + i}`),
+      headers: {},
+      isControlRecord: false,
+      batchContext: { firstOffset: String(from), lastOffsetDelta: count - 1, timestampType: 0 },
+    })),
+    abortedTransactions: [],
+  } as FetchedPartition
+}
+
+type Answer = (request: FetchRequest) => Promise<{ responses: { topicName: string; partitions: FetchedPartition[] }[] }>
+const asked = (request: FetchRequest): string[] => request.topics.flatMap((x) => x.partitions.map((p) => `${p.partition}@${p.fetchOffset}`))
+const protocolError = (type: string, more: object = {}): Error => Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type, ...more })
+const nothing = new Promise<never>(() => undefined)
+
+/** A loop whose fetches are answered one by one by `answers`; after the last one the broker is silent. */
+function loop(t: ExecutionContext, ...answers: Answer[]) {
+  const requests: FetchRequest[] = []
+  const got: string[] = []
+  const problems: string[] = []
+  const truncated: string[] = []
+  let refreshed = 0
+  const broker = {
+    fetch: (request: FetchRequest) => {
+      requests.push(request)
+      return answers.shift()?.(request) ?? nothing
+    },
+  } as unknown as Broker
+  const cluster = {
+    ...fakeCluster('t', [0, 1]).cluster,
+    findBroker: () => Promise.resolve(broker),
+    refreshMetadata: () => {
+      refreshed++
+      return Promise.resolve()
+    },
+  }
+  const fetch = new FetchLoop({
+    cluster,
+    committedOnly: true,
+    bytesMax: 1000,
+    onFetched: (_tp, records, readTo) => got.push(`${records.map((r) => String(r.value)).join(',')}→${readTo}`),
+    onTruncated: ({ partition }, error) => truncated.push(`${partition} ${error.message}`),
+    onProblem: (error) => problems.push((error as Error).message),
+  })
+  t.teardown(() => fetch.stop())
+  return { fetch, requests, got, problems, truncated, refreshed: () => refreshed }
+}
+const answer =
+  (...partitions: FetchedPartition[]): Answer =>
+  () =>
+    Promise.resolve({ responses: [{ topicName: 't', partitions }] })
+
+test('fetch loop: positions go on from what came; the end is the high watermark', async (t) => {
+  const l = loop(t, answer(fetched(0, 5, 2, 9)))
+  l.fetch.add(tp(0), 5n)
+  await until(() => l.requests.length === 2)
+  t.deepEqual(l.got, ['0:5,0:6→7'])
+  t.deepEqual(asked(l.requests[1] as FetchRequest), ['0@7'])
+  t.is(l.fetch.endOffset(tp(0)), 9n)
+  t.is(l.fetch.endOffset(tp(1)), null)
+})
+
+for (const [what, act] of [
+  ['removed', (f: FetchLoop) => f.remove(tp(0))],
+  ['paused', (f: FetchLoop) => f.pause(tp(0))],
+  ['added anew', (f: FetchLoop) => f.add(tp(0), 0n)],
+  ['stopped', (f: FetchLoop) => f.stop()],
+] as const)
+  test(`fetch loop: a partition that was ${what} while its fetch was under way is handed nothing of it (C4, C6)`, async (t) => {
+    let respond = (): void => undefined
+    const l = loop(t, () => new Promise((resolve) => (respond = () => resolve({ responses: [{ topicName: 't', partitions: [fetched(0, 3, 2)] }] }))))
+    l.fetch.add(tp(0), 3n)
+    await until(() => l.requests.length === 1)
+    act(l.fetch)
+    respond()
+    await new Promise((resolve) => setImmediate(resolve))
+    t.deepEqual(l.got, [])
+  })
+
+test('fetch loop: a paused partition is not asked for, others are; resumed it goes on where it was, also when the pause came first', async (t) => {
+  const l = loop(t, answer(fetched(1, 0, 1)), answer(fetched(1, 1, 1)))
+  l.fetch.pause(tp(0))
+  l.fetch.add(tp(0), 4n)
+  l.fetch.add(tp(1), 0n)
+  await until(() => l.requests.length === 3)
+  for (const request of l.requests) t.false(asked(request).some((a) => a.startsWith('0@')))
+  l.fetch.resume(tp(0))
+  t.deepEqual(l.got, ['1:0→1', '1:1→2'])
+})
+
+test('fetch loop: an offset the log no longer holds stops that partition and is told once; the others go on (C7)', async (t) => {
+  const l = loop(t, () => Promise.reject(protocolError('OFFSET_OUT_OF_RANGE', { topic: 't', partition: 0 })), answer(fetched(1, 0, 1)))
+  l.fetch.add(tp(0), 2n)
+  l.fetch.add(tp(1), 0n)
+  await until(() => l.got.length === 1 && l.requests.length >= 3)
+  t.is(l.truncated.length, 1)
+  t.regex(l.truncated[0] ?? '', /^0 SLU_LOG_TRUNCATED.*at 2/)
+  t.deepEqual(l.problems, [])
+  t.deepEqual(asked(l.requests.at(-1) as FetchRequest), ['1@1'])
+})
+
+for (const type of ['NOT_LEADER_FOR_PARTITION', 'LEADER_NOT_AVAILABLE', 'UNKNOWN_TOPIC_OR_PARTITION', 'REPLICA_NOT_AVAILABLE', 'TOPIC_AUTHORIZATION_FAILED'])
+  test(`fetch loop: ${type} is told, metadata is asked for anew after a while, and reading goes on from the same offset`, async (t) => {
+    const l = loop(t, () => Promise.reject(protocolError(type)), answer(fetched(0, 8, 1)))
+    l.fetch.add(tp(0), 8n)
+    await until(() => l.got.length === 1)
+    t.deepEqual(l.problems, [type])
+    t.is(l.refreshed(), 1)
+    t.deepEqual(l.got, ['0:8→9'])
+  })
+
+test('fetch loop: a partition without a leader is waited for, the others are read meanwhile', async (t) => {
+  const { cluster } = fakeCluster('t', [0, 1])
+  let leader = -1
+  const requests: string[][] = []
+  const broker = {
+    fetch: (request: FetchRequest) => {
+      requests.push(asked(request))
+      return new Promise((resolve) => setTimeout(() => resolve({ responses: [] }), 10))
+    },
+  } as unknown as Broker
+  const fetch = new FetchLoop({
+    cluster: {
+      ...cluster,
+      findBroker: () => Promise.resolve(broker),
+      findTopicPartitionMetadata: () => [
+        { partitionId: 0, leader },
+        { partitionId: 1, leader: 1 },
+      ],
+    },
+    committedOnly: true,
+    bytesMax: 1000,
+    onFetched: () => undefined,
+    onTruncated: () => t.fail('truncated'),
+    onProblem: () => undefined,
+  })
+  t.teardown(() => fetch.stop())
+  fetch.add(tp(0), 0n)
+  fetch.add(tp(1), 0n)
+  await until(() => requests.length > 1)
+  t.true(requests.every((r) => r.length === 1 && r[0] === '1@0'))
+  leader = 1
+  await until(() => requests.some((r) => r.includes('0@0')))
+})

@@ -1,0 +1,102 @@
+import { createRequire } from 'node:module'
+import fc from 'fast-check'
+import test from 'ava'
+import { createClient, decodeAssignment, headersOf, rawHeaders, readFetched, type FetchedPartition, type RawHeaders } from '../../../../infra/log/kafka/kafkajs.ts'
+import type { LogHeaders } from '../../../../schemas/log.ts'
+
+const require = createRequire(import.meta.url)
+const Decoder = require('kafkajs/src/protocol/decoder') as new (buffer: Buffer) => { readVarInt(): number }
+const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => { readonly buffer: Buffer }
+const decodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0/decoder') as (decoder: unknown, context: object) => { readonly headers: RawHeaders }
+const { lookupCodec, Types } = require('kafkajs/src/protocol/message/compression') as {
+  lookupCodec(type: number): { compress(e: { buffer: Buffer }): Promise<Buffer>; decompress(b: Buffer): Promise<Buffer> } | null
+  Types: { ZSTD: number }
+}
+const RequestQueue = require('kafkajs/src/network/requestQueue') as new (options: object) => {
+  scheduleCheckPendingRequests(): void
+  throttleCheckTimeoutId: unknown
+  destroy(): void
+}
+
+test('kafkajs: header order, repeated and number-like names survive a record’s encoding and decoding, as no object keeps them', (t) => {
+  const name = fc.constantFrom('b', 'a', '10', '2', '', '__proto__', 'ü')
+  const headers: fc.Arbitrary<LogHeaders> = fc.array(
+    fc.tuple(
+      name,
+      fc.uint8Array({ maxLength: 5 }).map((b) => Buffer.from(b)),
+    ),
+    { minLength: 1, maxLength: 8 },
+  )
+  fc.assert(
+    fc.property(headers, (given) => {
+      const { buffer } = encodeRecord({ key: null, value: null, headers: rawHeaders(given), offsetDelta: 0, timestampDelta: 0 })
+      const context = { firstOffset: '0', firstTimestamp: '0', magic: 2, producerId: '-1', isControlBatch: false }
+      const decoder = new Decoder(buffer)
+      // Its length, which the reader of a batch takes off.
+      decoder.readVarInt()
+      t.deepEqual(headersOf(decodeRecord(decoder, context).headers), given)
+    }),
+  )
+  t.is(rawHeaders([]), undefined)
+  t.deepEqual(headersOf({}), [])
+})
+
+test('kafkajs: zstd is a codec of both directions', async (t) => {
+  const codec = lookupCodec(Types.ZSTD)
+  const text = Buffer.from('telemetry '.repeat(1000))
+  const packed = (await codec?.compress({ buffer: text })) as Buffer
+  t.true(packed.length < text.length / 10)
+  t.deepEqual(await codec?.decompress(packed), text)
+})
+
+test('kafkajs: an idle connection schedules no timer at all; with something pending it does (upstream #1751)', (t) => {
+  const queue = new RequestQueue({
+    instrumentationEmitter: null,
+    maxInFlightRequests: null,
+    requestTimeout: 1000,
+    enforceRequestTimeout: false,
+    clientId: 'c',
+    broker: 'b',
+    logger: { namespace: () => ({}) },
+  })
+  queue.scheduleCheckPendingRequests()
+  t.falsy(queue.throttleCheckTimeoutId)
+  Object.assign(queue, { pending: [{}] })
+  queue.scheduleCheckPendingRequests()
+  t.truthy(queue.throttleCheckTimeoutId)
+  clearTimeout(queue.throttleCheckTimeoutId as NodeJS.Timeout)
+})
+
+test('kafkajs: control records and compacted gaps move the position and are not handed over', (t) => {
+  const message = (offset: number, isControlRecord: boolean) => ({
+    offset: String(offset),
+    timestamp: '0',
+    key: null,
+    value: null,
+    headers: {},
+    isControlRecord,
+    batchContext: { firstOffset: '5', lastOffsetDelta: 9, timestampType: 0 },
+  })
+  const partition = {
+    partition: 0,
+    highWatermark: '20',
+    lastStableOffset: '20',
+    abortedTransactions: [],
+    messages: [message(5, false), message(7, true)],
+  } as unknown as FetchedPartition
+  const read = readFetched('t', 5n, partition)
+  t.deepEqual(
+    read?.messages.map((m) => m.offset),
+    ['5'],
+  )
+  t.is(read?.readTo, 15n)
+  t.is(readFetched('t', 5n, { ...partition, messages: [] }), null)
+})
+
+test('kafkajs: an empty assignment is no partitions, never a crash', (t) => {
+  t.deepEqual(decodeAssignment(Buffer.alloc(0)), {})
+})
+
+test('kafkajs: the client takes its connection as given and says nothing by itself', (t) => {
+  t.truthy(createClient({ brokers: ['127.0.0.1:1'], clientId: 'c', connectionTimeoutMs: 5 }).admin())
+})
