@@ -116,13 +116,15 @@ async function untilReady(bootstrap: readonly string[], children: readonly Child
   const until = Date.now() + READY_MS
   try {
     for (;;) {
-      if (children.some((c) => c.exitCode !== null)) throw new SluiceError('SLU_ENV_TOOL', `a broker ended while starting: see the logs in ${dir}`)
+      if (children.some((c) => c.exitCode !== null || c.signalCode !== null)) throw new SluiceError('SLU_ENV_TOOL', `a broker ended while starting: see the logs in ${dir}`)
+      let problem: unknown = null
       try {
         await admin.connect()
         if ((await admin.describeCluster()).brokers.length === bootstrap.length) return
       } catch (error) {
-        if (Date.now() > until) throw new SluiceError('SLU_ENV_TOOL', `Kafka did not answer within ${READY_MS} ms: see the logs in ${dir}`, error)
+        problem = error
       }
+      if (Date.now() > until) throw new SluiceError('SLU_ENV_TOOL', `Kafka did not answer within ${READY_MS} ms: see the logs in ${dir}`, problem)
       await delay(150)
     }
   } finally {

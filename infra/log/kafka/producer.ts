@@ -170,27 +170,45 @@ export class KafkaProducer implements LogProducer {
     this.#flushing = null
   }
 
-  /** One request for all; if it fails and they were several, one request each, so that one bad record fails its own send only. */
+  /** Together, in as few requests as may be; if a record is too large, each send by itself, so that it fails its own only. What was acknowledged stays so. */
   async #settle(group: readonly Waiting[]): Promise<void> {
-    const all = group.flatMap((w) => w.records)
+    const done: Appended[] = []
+    let failed: unknown = null
     try {
-      const appended = await this.#write(all)
-      let at = 0
-      for (const waiting of group) {
-        waiting.resolve(appended.slice(at, at + waiting.records.length))
-        at += waiting.records.length
-      }
+      await this.#write(
+        group.flatMap((w) => w.records),
+        done,
+      )
     } catch (error) {
-      if (group.length === 1 || typeOf(error) !== 'MESSAGE_TOO_LARGE')
-        for (const waiting of group) waiting.reject(kafkaError(error, this.#connection.brokers, topicsOf(waiting.records)))
-      else for (const waiting of group) await this.#settle([waiting])
+      failed = error
+    }
+    let at = 0
+    for (const waiting of group) {
+      const written = done.slice(at, at + waiting.records.length)
+      at += waiting.records.length
+      if (written.length === waiting.records.length) waiting.resolve(written)
+      else if (group.length > 1 && typeOf(failed) === 'MESSAGE_TOO_LARGE') await this.#finish(waiting, written)
+      else waiting.reject(this.#explain(failed, waiting))
     }
   }
 
-  async #write(records: readonly OutRecord[]): Promise<Appended[]> {
-    const appended: Appended[] = []
-    for (const request of requestsOf(records)) appended.push(...(await this.#request(request)))
-    return appended
+  /** The rest of one send, whose first records are written. */
+  async #finish(waiting: Waiting, written: Appended[]): Promise<void> {
+    try {
+      await this.#write(waiting.records.slice(written.length), written)
+      waiting.resolve(written)
+    } catch (error) {
+      waiting.reject(this.#explain(error, waiting))
+    }
+  }
+
+  #explain(error: unknown, { records }: Waiting): SluiceError {
+    return kafkaError(error, this.#connection.brokers, [...new Set(records.map((r) => r.topic))].join(', '))
+  }
+
+  /** In order; `done` grows with each request that is acknowledged. */
+  async #write(records: readonly OutRecord[], done: Appended[]): Promise<void> {
+    for (const request of requestsOf(records)) done.push(...(await this.#request(request)))
   }
 
   async #request(records: readonly OutRecord[]): Promise<Appended[]> {
@@ -222,5 +240,3 @@ export class KafkaProducer implements LogProducer {
     await producer?.disconnect().catch(() => {})
   }
 }
-
-const topicsOf = (records: readonly OutRecord[]): string => [...new Set(records.map((r) => r.topic))].join(', ')
