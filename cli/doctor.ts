@@ -93,7 +93,10 @@ async function logChecks(loaded: LoadedSite, environment: Environment, notes: st
       return missing.length > 0 ? `${missing.length} are created at start` : 'all there, settings sound'
     }),
   )
-  const hasTelemetry = (await driver.admin().topics()).some((t) => t.name === `${loaded.site.topicPrefix}hardware.telemetry`)
+  const telemetryTopic = `${loaded.site.topicPrefix}hardware.telemetry`
+  const hasTelemetry = (await driver.admin().topics()).some((t) => t.name === telemetryTopic)
+  if (hasTelemetry && loaded.site.functions['aggregate-metrics'].enabled && !(await driver.admin().mayAppend(telemetryTopic)))
+    notes.push(`no right to write to ${telemetryTopic}: there is no idle closing, a partition that falls silent keeps its windows open (W8)`)
   if (hasTelemetry && loaded.site.functions['assess-health'].enabled)
     checks.push(
       await check('health signals', async () => {

@@ -93,7 +93,7 @@ export const errors = {
     'hold',
     2,
     'The principal lacks an ACL for this topic, group or transactional id.',
-    'Grant it (see docs, "ACLs") and restart.',
+    'Grant it (docs/kafka-access.md lists what each function needs) and restart.',
   ),
   SLU_LOG_TOPIC_MISSING: row('a topic does not exist', 'fatal', 2, 'Sluice never relies on automatic creation.', 'Run `sluice topics apply`.'),
   SLU_LOG_TOPIC_MISCONFIGURED: row(

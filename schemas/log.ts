@@ -165,6 +165,8 @@ export interface LogAdmin {
   /** Rejects with SLU_LOG_TOPIC_MISSING. */
   ranges(topic: string): Promise<PartitionRange[]>
   committed(group: string, topic: string): Promise<Map<number, Committed>>
+  /** Whether we may write to the topic; writes nothing. Rejects with SLU_LOG_TOPIC_MISSING. */
+  mayAppend(topic: string): Promise<boolean>
   close(): Promise<void>
 }
 

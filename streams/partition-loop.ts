@@ -18,7 +18,7 @@ import { retryDelayMs, sleep } from './retry.ts'
 import { traced, type PartitionSink } from './partition-sink.ts'
 import type { FencedWriter } from './fenced-writer.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
-import type { Effects, PartitionProcessor } from './processor.ts'
+import type { Effects, Outgoing, PartitionProcessor } from './processor.ts'
 
 const LINKS_MAX = 32
 /** Operation name of the messaging conventions. */
@@ -63,8 +63,20 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   let isStopped = false
   let isRunning = false
   let isDead = false
+  /** W8: why there is no idle closing here; null while there is. */
+  let tickRefusal: SluiceError | null = null
   let waiters: (() => void)[] = []
   let newestMs = -Infinity
+
+  const writeTick = async (tick: Outgoing): Promise<void> => {
+    const refusal = await sink.sendIfPermitted([tick])
+    if (refusal !== null && tickRefusal === null)
+      telemetry.log('warn', `${topic}/${partition}: no idle closing, the log refuses our ticks`, {
+        [attributeNames.function]: environment.functionName,
+        [attributeNames.code]: refusal.code,
+      })
+    tickRefusal = refusal
+  }
 
   const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
     // Before the batches: the marker among them says that these records were dealt with (W2, W6).
@@ -76,6 +88,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       else await sink.send(records, fenced.write)
     }
     await sink.deadLetters(effects.deadLetters)
+    if (effects.tick !== undefined) await writeTick(effects.tick)
     stats.skipped += effects.skipped
     stats.windowsClosed += effects.windowsClosed
     if (effects.windowsClosed > 0) telemetry.count(metricNames.windowsClosed, effects.windowsClosed, { [attributeNames.function]: environment.functionName })
@@ -147,7 +160,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     const end = options.endOffset()
     const isAtEnd = end !== null && position >= end && queue.length === 0
     const effects = processor.onTimer(nowMs, isAtEnd)
-    if (effects.batches.length === 0 && effects.late.length === 0 && effects.deadLetters.length === 0 && effects.windowsClosed === 0) return
+    if (effects.tick === undefined && effects.batches.length === 0 && effects.late.length === 0 && effects.deadLetters.length === 0 && effects.windowsClosed === 0) return
     await apply(effects, {})
     if (acknowledged !== null) offer()
   }
@@ -266,6 +279,9 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
         isIdle: !isRunning && queue.length === 0 && firstEffects === null,
         isHeld: held !== null,
         ...(held === null ? {} : { code: held.code, reason: held.message }),
+        ...(held === null && tickRefusal !== null
+          ? { code: tickRefusal.code, reason: 'no idle closing: the log refuses our ticks (W8); a partition that falls silent keeps its windows open' }
+          : {}),
       }
     },
     openWindows: () => processor.openWindows?.() ?? null,

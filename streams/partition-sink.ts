@@ -28,6 +28,8 @@ export interface PartitionSinkOptions {
 export interface PartitionSink {
   /** Resolves when all are acknowledged. A record too large is parked through its `source`; without one the partition is held. */
   send(records: readonly Outgoing[], write?: WriteRecords): Promise<void>
+  /** As `send` for what may be left out: the log's refusal if it forbids them (SLU_LOG_FORBIDDEN), null once they are acknowledged. */
+  sendIfPermitted(records: readonly Outgoing[]): Promise<SluiceError | null>
   late(records: readonly LogRecord[]): Promise<void>
   deadLetters(parked: readonly Parked[], attempts?: number): Promise<void>
   /** Repeats `write` until it succeeds. Rejects at once with what repeating cannot help: dead-letter dispositions. */
@@ -125,8 +127,24 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     }
   }
 
+  const sendIfPermitted = async (records: readonly Outgoing[]): Promise<SluiceError | null> => {
+    const refusal = await persist(async () => {
+      try {
+        await producer.send(records.map(toOutRecord))
+        return null
+      } catch (thrown) {
+        const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
+        if (error.code === 'SLU_LOG_FORBIDDEN') return error
+        throw error
+      }
+    })
+    if (refusal === null) stats.out += records.length
+    return refusal
+  }
+
   return {
     send,
+    sendIfPermitted,
     deadLetters,
     late: async (records) => {
       if (records.length === 0) return

@@ -29,6 +29,8 @@ export interface Parked {
 export interface Effects {
   /** Sent in order; each list is acknowledged before the next starts. `fenced` lists go through the fenced producer of the partition in one transaction (C8). */
   readonly batches: readonly { readonly fenced: boolean; readonly records: readonly Outgoing[] }[]
+  /** W8: written last, and given up where the log forbids it: then there is no idle closing, and nothing else stands still. */
+  readonly tick?: Outgoing
   readonly late: readonly LogRecord[]
   readonly deadLetters: readonly Parked[]
   /** Counted, for stats: records folded or handled; skipped = dealt with before (W2) or duplicates (W10). */

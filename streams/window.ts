@@ -324,7 +324,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       // Until the tick itself has been read no second one is written.
       lastAppendMs = logNowMs
       ticked = { timeMs, nowMs }
-      return { ...none, batches: [{ fenced: false, records: [tickRecord(at.topic, at.partition, timeMs)] }] }
+      return { ...none, tick: tickRecord(at.topic, at.partition, timeMs) }
     },
 
     watermarkMs: () => (maxEventMs === null ? null : maxEventMs - outOfOrdernessMs),

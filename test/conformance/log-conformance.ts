@@ -490,6 +490,10 @@ function adminChecks(check: Check): void {
       ],
     )
     t.is(await rejection(admin.ranges(`${topic}.absent`)), 'SLU_LOG_TOPIC_MISSING')
+    const before = await admin.ranges(topic)
+    t.true(await admin.mayAppend(topic))
+    t.deepEqual(await admin.ranges(topic), before, 'asking writes nothing')
+    t.is(await rejection(admin.mayAppend(`${topic}.absent`)), 'SLU_LOG_TOPIC_MISSING')
     const spec = { partitions: 2, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: 3_600_000, maxMessageBytes: MAX_MESSAGE_BYTES } as const
     const specs = [topic, `${topic}.new`].map((name) => ({ name, ...spec }))
     t.deepEqual(await admin.createTopics(specs), { created: [`${topic}.new`], existing: [topic] })

@@ -58,6 +58,7 @@ export function fakeCluster(topic: string, partitions: readonly number[]): FakeC
     },
     heartbeat: ({ memberId, groupGenerationId }) => meet('heartbeat', { memberId, generation: groupGenerationId }),
     leaveGroup: ({ memberId }) => meet('leave', { memberId }),
+    produce: () => Promise.reject(new Error('nothing is produced through this cluster')),
     offsetFetch: async () => {
       await meet('offsets')
       return { responses: [{ topic, partitions: partitions.map((partition) => ({ partition, ...(committed.get(partition) ?? { offset: '-1', metadata: null }) })) }] }

@@ -209,3 +209,21 @@ test('partition loop: a chunk is one span linked to at most 32 producers, and wh
   t.deepEqual(w.sent[0]?.headers, [['traceparent', Buffer.from('00-span1')]])
   t.true(w.measured.some((m) => m.name === 'messaging.process.duration'))
 })
+
+test('partition loop: a tick that the log forbids is left out, and the partition goes on and says so; once permitted it says so no more (W8)', async (t) => {
+  const w = partitionWorld()
+  const tick = { topic: 'in', partition: 0, key: null, value: null }
+  const loop = loopOf(w, { ...echo(), onTimer: () => ({ ...NO_EFFECTS, tick }) }, NO_EFFECTS, () => 0n)
+  w.refuse = (r) => (r[0]?.topic === 'in' ? new SluiceError('SLU_LOG_FORBIDDEN', 'in') : null)
+  loop.onTimer(w.clock.nowMs())
+  await settle()
+  t.like(loop.status(), { isHeld: false, isIdle: true, code: 'SLU_LOG_FORBIDDEN' })
+  t.regex(loop.status().reason ?? '', /no idle closing/)
+  loop.take(records('a'), 1n)
+  await settle()
+  t.is(loop.uncommitted()?.nextOffset, 1n, 'what comes is handled and committable')
+  w.refuse = () => null
+  loop.onTimer(w.clock.nowMs())
+  await settle()
+  t.is(loop.status().reason, undefined)
+})

@@ -25,11 +25,26 @@ export interface ClusterOptions {
   readonly port?: number
   /** Data folder to keep; default: a new one that `stop` removes. */
   readonly dir?: string
+  /** Listeners beside the plain one, on free ports, by the name that `settings` refers to. */
+  readonly listeners?: readonly Listener[]
+  /** Further lines of server.properties. */
+  readonly settings?: Readonly<Record<string, string>>
+  /** Further arguments of the formatting tool, e.g. `--add-scram` and a user. */
+  readonly formatArgs?: readonly string[]
   readonly onProgress?: (line: string) => void
 }
 
+export interface Listener {
+  /** Upper case, e.g. `SECURE`. */
+  readonly name: string
+  readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL'
+}
+
 export interface KafkaCluster {
+  /** Of the plain listener. */
   readonly bootstrap: string[]
+  /** Bootstrap addresses of the further listeners, by name. */
+  readonly listeners: ReadonlyMap<string, readonly string[]>
   readonly pids: readonly number[]
   readonly dir: string
   /** SIGKILL of one broker. */
@@ -66,17 +81,26 @@ async function refuseTaken(port: number): Promise<void> {
   await new Promise((resolve) => server.close(resolve))
 }
 
-function properties(index: number, ports: readonly number[], controllers: readonly number[], dir: string): string {
-  const count = ports.length
-  const isCluster = count > 1
+interface Layout {
+  /** By broker. */
+  readonly ports: readonly number[]
+  readonly controllers: readonly number[]
+  readonly dir: string
+  readonly further: readonly (Listener & { readonly ports: readonly number[] })[]
+  readonly settings: Readonly<Record<string, string>>
+}
+
+function properties(index: number, { ports, controllers, dir, further, settings }: Layout): string {
+  const isCluster = ports.length > 1
+  const clients = [`PLAINTEXT://127.0.0.1:${ports[index]}`, ...further.map((l) => `${l.name}://127.0.0.1:${l.ports[index]}`)]
   const lines: Record<string, string | number> = {
     'process.roles': 'broker,controller',
     'node.id': index + 1,
     'controller.quorum.voters': controllers.map((port, i) => `${i + 1}@127.0.0.1:${port}`).join(','),
-    listeners: `PLAINTEXT://127.0.0.1:${ports[index]},CONTROLLER://127.0.0.1:${controllers[index]}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${ports[index]}`,
+    listeners: [...clients, `CONTROLLER://127.0.0.1:${controllers[index]}`].join(','),
+    'advertised.listeners': clients.join(','),
     'controller.listener.names': 'CONTROLLER',
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'listener.security.protocol.map': ['PLAINTEXT:PLAINTEXT', 'CONTROLLER:PLAINTEXT', ...further.map((l) => `${l.name}:${l.protocol}`)].join(','),
     'log.dirs': join(dir, `broker-${index + 1}`),
     'auto.create.topics.enable': 'false',
     'group.initial.rebalance.delay.ms': 0,
@@ -93,6 +117,7 @@ function properties(index: number, ports: readonly number[], controllers: readon
     'min.insync.replicas': isCluster ? 2 : 1,
     'broker.session.timeout.ms': isCluster ? 3000 : 9000,
     'broker.heartbeat.interval.ms': isCluster ? 500 : 2000,
+    ...settings,
   }
   return Object.entries(lines)
     .map(([key, value]) => `${key}=${value}\n`)
@@ -140,10 +165,12 @@ export async function startKafka(options: ClusterOptions = {}): Promise<KafkaClu
   await mkdir(ROOT, { recursive: true })
   const dir = options.dir ?? (await mkdtemp(join(ROOT, 'data-')))
   await mkdir(dir, { recursive: true })
-  const free = await freePorts(count * 2)
+  const wanted = options.listeners ?? []
+  const free = await freePorts(count * (2 + wanted.length))
   const ports = options.port === undefined ? free.slice(0, count) : Array.from({ length: count }, (_, i) => (options.port as number) + i)
   if (options.port !== undefined) for (const port of ports) await refuseTaken(port)
-  const controllers = free.slice(count)
+  const controllers = free.slice(count, count * 2)
+  const further = wanted.map((listener, i) => ({ ...listener, ports: free.slice(count * (i + 2), count * (i + 3)) }))
   const bootstrap = ports.map((port) => `127.0.0.1:${port}`)
   const id = randomBytes(16).toString('base64url').slice(0, 22).replace(/^-/, 'A')
 
@@ -151,9 +178,9 @@ export async function startKafka(options: ClusterOptions = {}): Promise<KafkaClu
   const files = await Promise.all(
     ports.map(async (_port, i) => {
       const file = join(dir, `server-${i + 1}.properties`)
-      await writeFile(file, properties(i, ports, controllers, dir))
+      await writeFile(file, properties(i, { ports, controllers, dir, further, settings: options.settings ?? {} }))
       // --ignore-formatted: a kept folder is used again as it is.
-      const format = java(lib, 'kafka.tools.StorageTool', ['format', '-t', id, '-c', file, '--ignore-formatted'], join(dir, `format-${i + 1}.log`))
+      const format = java(lib, 'kafka.tools.StorageTool', ['format', '-t', id, '-c', file, '--ignore-formatted', ...(options.formatArgs ?? [])], join(dir, `format-${i + 1}.log`))
       if ((await ended(format)) !== 0) throw new SluiceError('SLU_ENV_TOOL', `formatting failed: see ${join(dir, `format-${i + 1}.log`)}`)
       return file
     }),
@@ -177,6 +204,7 @@ export async function startKafka(options: ClusterOptions = {}): Promise<KafkaClu
   }
   return {
     bootstrap,
+    listeners: new Map(further.map((l) => [l.name, l.ports.map((port) => `127.0.0.1:${port}`)])),
     dir,
     get pids() {
       return children.map((c) => c.pid ?? 0)

@@ -126,6 +126,7 @@ function createAdmin(log: LocalLog): LogAdmin {
       }
       return found
     },
+    mayAppend: async (topic) => partitionsOf(topic).length > 0,
     close: async () => {},
   }
 }

@@ -1,12 +1,20 @@
-/** Topics, ranges and committed offsets over kafkajs' admin client. Owns: the settings of a topic as our `TopicSpec`/`TopicInfo`. */
+/**
+ * Topics, ranges and committed offsets over kafkajs' admin client.
+ *
+ * Owns: the settings of a topic as our `TopicSpec`/`TopicInfo`, and the question whether we may write to one. The broker looks at our rights before
+ * it looks for the partition, so a record for a partition that cannot be is refused for one reason or the other, and never written.
+ */
 import kafkajs from 'kafkajs'
 import type { Admin } from 'kafkajs'
 import type { LogAdmin, TopicInfo, TopicSpec } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { kafkaError, typeOf } from './errors.ts'
-import { createClient, type Connection } from './kafkajs.ts'
+import { createClient, createCluster, type Connection } from './kafkajs.ts'
 
 const CREATE_TIMEOUT_MS = 15_000
+const PROBE_TIMEOUT_MS = 5000
+/** No topic has it. */
+const NO_PARTITION = 0x7fffffff
 
 const entriesOf = (spec: TopicSpec): { name: string; value: string }[] => [
   { name: 'message.timestamp.type', value: spec.timestampType },
@@ -36,6 +44,27 @@ async function infos(admin: Admin): Promise<TopicInfo[]> {
       retentionMs: Number(of?.get('retention.ms') ?? -1),
     }
   })
+}
+
+async function mayAppend(connection: Connection, topic: string): Promise<boolean> {
+  const cluster = createCluster(connection, 1)
+  try {
+    await cluster.connect()
+    await cluster.addMultipleTargetTopics([topic])
+    const leader = cluster.findTopicPartitionMetadata(topic).find((p) => p.leader >= 0)?.leader
+    if (leader === undefined) throw new SluiceError('SLU_LOG_UNREACHABLE', `${topic} has no leader`)
+    const broker = await cluster.findBroker({ nodeId: leader })
+    await broker.produce({ acks: -1, timeout: PROBE_TIMEOUT_MS, topicData: [{ topic, partitions: [{ partition: NO_PARTITION, messages: [{ key: null, value: null }] }] }] })
+    throw new SluiceError('SLU_INTERNAL', `${topic} has a partition ${NO_PARTITION}`)
+  } catch (error) {
+    if (error instanceof SluiceError) throw error
+    if (typeOf(error) === 'TOPIC_AUTHORIZATION_FAILED') return false
+    // Of the partition if the topic's metadata was had before.
+    if (typeOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && cluster.findTopicPartitionMetadata(topic).length > 0) return true
+    throw error
+  } finally {
+    await cluster.disconnect().catch(() => {})
+  }
 }
 
 export function createAdmin(connection: Connection, onClose: () => void): LogAdmin {
@@ -83,6 +112,7 @@ export function createAdmin(connection: Connection, onClose: () => void): LogAdm
         const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] })
         return new Map((found?.partitions ?? []).filter((p) => BigInt(p.offset) >= 0n).map((p) => [p.partition, { nextOffset: BigInt(p.offset), metadata: p.metadata ?? '' }]))
       }),
+    mayAppend: (topic) => using(topic, () => mayAppend(connection, topic)),
     close: async () => {
       await admin.disconnect().catch(() => {})
       onClose()

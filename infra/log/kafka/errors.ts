@@ -85,18 +85,28 @@ export function typeOf(thrown: unknown): string | null {
 
 const addressOf = (text: string): string | undefined => /(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}/i.exec(text)?.[0]
 
+/** Words for a connection that opens and ends at once. Not the listener's error for certain: a proxy whose broker is away does the same. */
+function hungUp(text: string, errors: readonly KafkaThrown[]): string | null {
+  if (/before secure TLS connection was established/i.test(text))
+    return 'ends the TLS handshake: is it down behind a proxy, or does this listener speak plain text (log.kafka.tls)?'
+  const isClosed = errors.some((e) => e.name === 'KafkaJSConnectionClosedError')
+  return isClosed ? 'takes connections and closes them: is it down behind a proxy, or does this listener want TLS (log.kafka.tls)?' : null
+}
+
 function connectionCode(errors: readonly KafkaThrown[], bootstrap: readonly string[]): { code: ErrorCode; detail: string } | null {
   const text = errors.map((e) => e.message ?? '').join(' ')
   const broker = errors.find((e) => typeof e.broker === 'string')?.broker ?? addressOf(text)
-  if (TLS.test(text)) return { code: 'SLU_LOG_LISTENER', detail: broker ?? bootstrap.join(', ') }
+  const at = broker ?? bootstrap.join(', ')
+  const hangUp = hungUp(text, errors)
+  if (hangUp !== null) return { code: 'SLU_LOG_UNREACHABLE', detail: `${at} ${hangUp}` }
+  if (TLS.test(text)) return { code: 'SLU_LOG_LISTENER', detail: at }
   const isUnreachable = errors.some((e) => UNREACHABLE.has(e.code ?? '') || e.name === 'KafkaJSConnectionError' || e.name === 'KafkaJSNoBrokerAvailableError')
   if (isUnreachable) {
     if (broker !== undefined && !bootstrap.includes(broker))
       return { code: 'SLU_LOG_ADVERTISED', detail: `bootstrap ${bootstrap.join(', ')} answered, but its metadata says ${broker}` }
     return { code: 'SLU_LOG_UNREACHABLE', detail: bootstrap.join(', ') }
   }
-  const isSilent = errors.some((e) => e.name === 'KafkaJSRequestTimeoutError' || e.name === 'KafkaJSConnectionClosedError')
-  return isSilent ? { code: 'SLU_LOG_UNREACHABLE', detail: broker ?? bootstrap.join(', ') } : null
+  return errors.some((e) => e.name === 'KafkaJSRequestTimeoutError') ? { code: 'SLU_LOG_UNREACHABLE', detail: at } : null
 }
 
 /** Never loses the original: it is the cause. `detail` says what was being done or to which topic. */

@@ -1,5 +1,5 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its two repairs (docs/adr/0001): the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its three repairs (docs/adr/0001): the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, Batch, assigner, member assignment) as small interfaces; the request queue's timer repair; header order;
  * the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
@@ -7,6 +7,8 @@
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
  * - Decoded headers become an object, which loses the order of repeated and integer-like names: the list is kept beside it.
+ * - Looking for a coordinator drops what the brokers answered, a lacking right among it: the last answer becomes the cause.
+ * Over 300 lines because nothing else may reach in there.
  * Not checked by kafkajs: the CRC of fetched batches. TCP and the broker's own check on append stand for it.
  */
 import { createRequire } from 'node:module'
@@ -69,6 +71,11 @@ export interface Broker {
       readonly partitions: readonly { readonly partition: number; readonly offset: string; readonly metadata: string | null }[]
     }[]
   }>
+  produce(request: {
+    acks: number
+    timeout: number
+    topicData: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly messages: readonly Message[] }[] }[]
+  }): Promise<unknown>
   offsetCommit(request: {
     groupId: string
     groupGenerationId: number
@@ -108,6 +115,7 @@ const roundRobin = require('kafkajs/src/consumer/assigners/roundRobinAssigner') 
 const { createLogger } = require('kafkajs/src/loggers') as { createLogger(options: { level: number; logCreator: () => () => void }): unknown }
 const defaultSockets = require('kafkajs/src/network/socketFactory') as () => ISocketFactory
 const RequestQueue = require('kafkajs/src/network/requestQueue') as { prototype: { scheduleCheckPendingRequests(): void } }
+const { KafkaJSGroupCoordinatorNotFound: GroupCoordinatorNotFound } = require('kafkajs/src/errors') as { KafkaJSGroupCoordinatorNotFound: new (message: string) => Error }
 const Decoder = require('kafkajs/src/protocol/decoder') as { prototype: { readVarIntArray(reader: (decoder: unknown) => HeaderPair): HeaderPair[] } }
 
 type HeaderPair = { readonly key: string; readonly value: Buffer | null }
@@ -145,6 +153,36 @@ Decoder.prototype.readVarIntArray = function readHeaderList(this: unknown, reade
     value: (...args: Parameters<typeof reduce>) => Object.defineProperty(reduce(...args) as object, HEADER_LIST, { value: list }),
   })
   return list
+}
+
+interface CoordinatorAsked {
+  readonly groupId: string
+  readonly coordinatorType: number
+}
+interface CoordinatorSeeker {
+  readonly brokerPool: { withBroker<T>(ask: (one: { readonly broker: { findGroupCoordinator(asked: CoordinatorAsked): Promise<T> } }) => Promise<T>): Promise<T | null> }
+  retrier<T>(attempt: (bail: (error: unknown) => void) => Promise<T>): Promise<T>
+}
+
+/** As upstream, which catches what each broker answers and then knows only that there was none. */
+;(ClusterClass.prototype as unknown as { findGroupCoordinatorMetadata: unknown }).findGroupCoordinatorMetadata = async function findOrSayWhy(
+  this: CoordinatorSeeker,
+  asked: CoordinatorAsked,
+) {
+  let answer: unknown
+  const found = await this.brokerPool.withBroker(({ broker }) =>
+    this.retrier(async (bail) => {
+      try {
+        return await broker.findGroupCoordinator(asked)
+      } catch (error) {
+        answer = error
+        if ((error as { type?: string }).type !== 'GROUP_COORDINATOR_NOT_AVAILABLE') bail(error)
+        throw error
+      }
+    }),
+  )
+  if (found !== null && found !== undefined) return found
+  throw Object.assign(new GroupCoordinatorNotFound('Failed to find group coordinator'), { cause: answer })
 }
 
 // zstd through the platform; gzip is kafkajs' own.

@@ -1,0 +1,236 @@
+/**
+ * A broker with TLS, passwords and ACLs: what a site in production has.
+ *
+ * Listeners: SECURE (TLS and SCRAM-SHA-512), MUTUAL (TLS with client certificates), PLAINTEXT (its user is the broker's own administrator).
+ * `operator` may do everything; `guest` may read and write what aggregate-metrics needs, but not write to its input.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { tmpdir } from 'node:os'
+import test from 'ava'
+import kafkajs from 'kafkajs'
+import { aggregateMetrics } from '../../functions/aggregate-metrics/aggregate-metrics.ts'
+import { systemClock, systemRandom } from '../../infra/clock.ts'
+import { isKafkaAvailable, startKafka, type KafkaCluster } from '../../infra/deploy/kafka/cluster.ts'
+import { nodeHashing } from '../../infra/hashing.ts'
+import { createKafkaDriver, type KafkaOptions } from '../../infra/log/kafka/driver.ts'
+import { silentTelemetry } from '../../infra/observability/telemetry.ts'
+import type { LogDriver } from '../../schemas/log.ts'
+import { topicSpecs } from '../../schemas/topics.ts'
+import { createRunner } from '../../streams/runner.ts'
+import { makeCertificates, type Certificates } from '../helpers/certificates.ts'
+import { testCodecs } from '../helpers/codecs.ts'
+import { until } from '../helpers/until.ts'
+
+const { available, reason } = await isKafkaAvailable()
+if (!available && process.env['SLUICE_REQUIRE_KAFKA'] === '1') throw new Error(`SLUICE_REQUIRE_KAFKA is set and Kafka cannot be started: ${reason}`)
+const kafkaTest = available ? test.serial : test.skip
+
+const PASSWORDS = { operator: 'operator-secret', guest: 'guest-secret' } as const
+const dir = mkdtempSync(join(tmpdir(), 'sluice-secure-'))
+let kafka: KafkaCluster | null = null
+let pem: Certificates | null = null
+
+const certificates = (): Certificates => pem ?? raise()
+const cluster = (): KafkaCluster => kafka ?? raise()
+const raise = (): never => {
+  throw new Error('not started')
+}
+
+const secure = (user: keyof typeof PASSWORDS, more: Partial<KafkaOptions> = {}): KafkaOptions => ({
+  brokers: cluster().listeners.get('SECURE') ?? [],
+  tls: { ca: certificates().ca },
+  sasl: { mechanism: 'scram-sha-512', username: user, password: PASSWORDS[user] },
+  ...more,
+})
+
+const { AclOperationTypes: op, AclPermissionTypes, AclResourceTypes: resource, ResourcePatternTypes: pattern } = kafkajs
+const allow = (principal: string, resourceType: number, resourceName: string, operation: number) => ({
+  principal,
+  resourceType,
+  resourceName,
+  operation,
+  host: '*',
+  permissionType: AclPermissionTypes.ALLOW,
+  resourcePatternType: pattern.LITERAL,
+})
+
+test.before(async (t) => {
+  if (!available) return
+  t.timeout(120_000)
+  pem = await makeCertificates()
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(dir, name), text)
+    return join(dir, name)
+  }
+  const authority = file('ca.pem', pem.ca)
+  const scram = 'org.apache.kafka.common.security.scram.ScramLoginModule required;'
+  kafka = await startKafka({
+    listeners: [
+      { name: 'SECURE', protocol: 'SASL_SSL' },
+      { name: 'MUTUAL', protocol: 'SSL' },
+    ],
+    settings: {
+      'ssl.keystore.type': 'PEM',
+      'ssl.keystore.location': file('server.pem', `${pem.server.key}\n${pem.server.cert}`),
+      'ssl.truststore.type': 'PEM',
+      'ssl.truststore.location': authority,
+      'listener.name.mutual.ssl.client.auth': 'required',
+      'sasl.enabled.mechanisms': 'SCRAM-SHA-512',
+      'listener.name.secure.scram-sha-512.sasl.jaas.config': scram,
+      'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+      'super.users': 'User:ANONYMOUS;User:operator',
+    },
+    formatArgs: Object.entries(PASSWORDS).flatMap(([name, password]) => ['--add-scram', `SCRAM-SHA-512=[name=${name},password=${password}]`]),
+  })
+  const admin = new kafkajs.Kafka({ brokers: kafka.bootstrap, logLevel: kafkajs.logLevel.NOTHING }).admin()
+  await admin.connect()
+  const guest = (type: number, name: string, ...operations: number[]) => operations.map((operation) => allow('User:guest', type, name, operation))
+  await admin.createAcls({
+    acl: [
+      ...guest(resource.TOPIC, 'hardware.telemetry', op.READ, op.DESCRIBE, op.DESCRIBE_CONFIGS),
+      ...['metrics.partials', 'hardware.telemetry.late', 'hardware.telemetry.dlq'].flatMap((name) =>
+        guest(resource.TOPIC, name, op.READ, op.WRITE, op.DESCRIBE, op.DESCRIBE_CONFIGS),
+      ),
+      ...guest(resource.GROUP, 'sluice.aggregate-metrics', op.READ),
+    ],
+  })
+  await admin.disconnect()
+})
+
+test.after.always(async () => {
+  await kafka?.stop()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+async function using<T>(options: KafkaOptions, act: (driver: LogDriver) => Promise<T>): Promise<T> {
+  const driver = createKafkaDriver(options)
+  try {
+    return await act(driver)
+  } finally {
+    await driver.close()
+  }
+}
+
+const codeOf = async (options: KafkaOptions): Promise<string> =>
+  using(options, (driver) => driver.admin().topics()).then(
+    () => 'none',
+    (error: { code?: string; detail?: string }) => `${error.code} ${error.detail}`,
+  )
+
+kafkaTest('secure kafka: over TLS and SCRAM every part of the driver works: admin, producer, fenced producer, member and reader', async (t) => {
+  t.timeout(60_000)
+  await using(secure('operator'), async (driver) => {
+    await driver
+      .admin()
+      .createTopics([{ name: 'flow', partitions: 1, replication: 1, timestampType: 'LogAppendTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 }])
+    await driver.producer().send([{ topic: 'flow', key: null, value: Buffer.from('plain') }])
+    await (await driver.fencedProducer('holder')).transaction([{ topic: 'flow', key: null, value: Buffer.from('fenced') }])
+    const taken: string[] = []
+    const consumer = driver.consumer({ group: 'readers', topics: ['flow'] })
+    await consumer.start({
+      assigned: (assignments) => Promise.resolve(assignments.map(({ topic, partition }) => ({ topic, partition, nextOffset: 'start' as const }))),
+      revoked: () => Promise.resolve(),
+      records: (_tp, _epoch, records) => void taken.push(...records.map((r) => String(r.value))),
+      held: () => undefined,
+      failed: (error) => t.fail(String(error)),
+    })
+    await until(() => taken.length === 2, 20_000)
+    await consumer.stop()
+    const tail = await driver.reader().open({ topic: 'flow', partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
+    const read: string[] = []
+    for await (const { records } of tail) read.push(...records.map((r) => String(r.value)))
+    t.deepEqual(
+      [taken, read],
+      [
+        ['plain', 'fenced'],
+        ['plain', 'fenced'],
+      ],
+    )
+  })
+})
+
+kafkaTest('secure kafka: a client certificate is who we are where the listener asks for one', async (t) => {
+  const mutual = { brokers: cluster().listeners.get('MUTUAL') ?? [], tls: { ca: certificates().ca, ...certificates().client } }
+  await using(mutual, async (driver) => {
+    t.deepEqual(await driver.admin().topics(), [], 'CN=client has no rights to any topic, and sees none')
+  })
+  t.regex(await codeOf({ ...mutual, tls: { ca: certificates().ca } }), /^SLU_LOG_LISTENER /, 'without one the broker hangs up in the handshake')
+})
+
+kafkaTest('secure kafka: a wrong password, a user that is not there and a mechanism the broker has not are SLU_LOG_AUTH', async (t) => {
+  const sasl = { mechanism: 'scram-sha-512', username: 'operator', password: 'wrong' } as const
+  t.regex(await codeOf(secure('operator', { sasl })), /^SLU_LOG_AUTH /)
+  t.regex(await codeOf(secure('operator', { sasl: { ...sasl, username: 'nobody' } })), /^SLU_LOG_AUTH /)
+  t.regex(await codeOf(secure('operator', { sasl: { ...sasl, mechanism: 'plain', password: PASSWORDS.operator } })), /^SLU_LOG_AUTH /)
+})
+
+kafkaTest('secure kafka: plain text on a TLS listener and TLS on a plain one say what they may be, an authority we do not know is the listener’s error, none hangs', async (t) => {
+  t.timeout(60_000)
+  const { tls: _tls, sasl: _sasl, ...plain } = secure('operator')
+  t.regex(await codeOf(plain), /^SLU_LOG_UNREACHABLE .*closes them.*TLS/, 'a broker that wants TLS just hangs up; the message says what that may mean')
+  t.regex(await codeOf({ brokers: cluster().bootstrap, tls: { ca: certificates().ca } }), /^SLU_LOG_UNREACHABLE .*TLS handshake.*plain text/)
+  t.regex(await codeOf(secure('operator', { tls: { ca: (await makeCertificates()).ca } })), /^SLU_LOG_LISTENER /)
+})
+
+kafkaTest('secure kafka: whoever may not write to a windowed input closes no idle windows and is held by nothing else (W8)', async (t) => {
+  t.timeout(60_000)
+  await using(secure('operator'), (driver) =>
+    driver
+      .admin()
+      .createTopics(topicSpecs({ prefix: '', partitions: 1, replication: 1, maxMessageBytes: 1 << 20 }).filter((s) => /^(hardware\.telemetry|metrics\.partials)/.test(s.name))),
+  )
+  await using(secure('guest'), async (driver) => {
+    t.deepEqual([await driver.admin().mayAppend('hardware.telemetry'), await driver.admin().mayAppend('metrics.partials')], [false, true])
+    const fatal: unknown[] = []
+    const runner = createRunner({
+      definition: aggregateMetrics({
+        site: 's',
+        parameters: { windowMs: 1000, graceMs: 0, outOfOrdernessMs: 0, skewMs: 30_000, maxGapMs: 1000, idleMs: 500 },
+        contributorFactsMax: 10,
+      }),
+      driver,
+      topicPrefix: '',
+      site: 's',
+      codecs: testCodecs(),
+      clock: systemClock,
+      random: systemRandom,
+      hashing: nodeHashing,
+      telemetry: silentTelemetry,
+      onFatal: (error) => fatal.push(error),
+    })
+    await runner.start()
+    await until(() => runner.partitions()[0]?.code === 'SLU_LOG_FORBIDDEN', 20_000)
+    t.like(runner.partitions()[0], { state: 'running', code: 'SLU_LOG_FORBIDDEN' })
+    await using(secure('operator'), (other) => other.producer().send([{ topic: 'hardware.telemetry', key: null, value: Buffer.from('no NodeBatch') }]))
+    await until(() => runner.stats().deadLetters === 1, 20_000)
+    await runner.stop(2000)
+    t.deepEqual(fatal, [])
+  })
+})
+
+kafkaTest('secure kafka: a right that is lacking is SLU_LOG_FORBIDDEN, naming what it is about, for writing, the group and the fenced producer', async (t) => {
+  await using(secure('guest'), async (driver) => {
+    const codes = await Promise.all(
+      [
+        driver.producer().send([{ topic: 'hardware.telemetry', key: null, value: Buffer.from('x') }]),
+        driver.consumer({ group: 'another', topics: ['hardware.telemetry'] }).start({
+          assigned: () => Promise.resolve([]),
+          revoked: () => Promise.resolve(),
+          records: () => undefined,
+          held: () => undefined,
+          failed: () => undefined,
+        }),
+        driver.fencedProducer('holder'),
+      ].map((attempt) =>
+        (attempt as Promise<unknown>).then(
+          () => 'none',
+          (error: { code?: string; detail?: string }) => `${error.code} ${error.detail}`,
+        ),
+      ),
+    )
+    t.regex(codes[0] ?? '', /^SLU_LOG_FORBIDDEN hardware\.telemetry/)
+    t.regex(codes[1] ?? '', /^SLU_LOG_FORBIDDEN group another/)
+    t.regex(codes[2] ?? '', /^SLU_LOG_FORBIDDEN fenced producer holder/)
+  })
+})
