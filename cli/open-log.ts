@@ -6,11 +6,23 @@ import type { LoadedSite } from './load-site.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** The value of an environment variable that a site names. */
+/**
+ * The value of an environment variable that a site names; where it is not set, the content of the file that `<NAME>_FILE` names,
+ * as orchestrators mount secrets. Throws SLU_ENV_SECRET.
+ */
 export function secret(environment: Environment, name: string): string {
   const value = environment[name]
-  if (value === undefined || value === '') throw new SluiceError('SLU_ENV_SECRET', name)
-  return value
+  if (value !== undefined && value !== '') return value
+  const path = environment[`${name}_FILE`]
+  if (path === undefined || path === '') throw new SluiceError('SLU_ENV_SECRET', name)
+  let content: string
+  try {
+    content = readFileSync(path, 'utf8').trim()
+  } catch (cause) {
+    throw new SluiceError('SLU_ENV_SECRET', `${name}_FILE ${path}`, cause)
+  }
+  if (content === '') throw new SluiceError('SLU_ENV_SECRET', `${name}_FILE ${path} is empty`)
+  return content
 }
 
 export async function openLog(loaded: LoadedSite, environment: Environment): Promise<LogDriver> {

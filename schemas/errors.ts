@@ -345,7 +345,13 @@ export const errors = {
   ),
   // environment
   SLU_ENV_PORT: row('a port is taken', 'fatal', 2, 'Another process listens there.', 'Stop it or choose another port in site.yaml.'),
-  SLU_ENV_SECRET: row('a secret named in site.yaml is not set', 'fatal', 2, 'The environment variable or file does not exist or is empty.', 'Set it; see the name printed.'),
+  SLU_ENV_SECRET: row(
+    'a secret named in site.yaml is not set',
+    'fatal',
+    2,
+    'The environment variable or file does not exist or is empty.',
+    'Set the variable printed, or <its name>_FILE to a file that holds it.',
+  ),
   SLU_ENV_NOT_RUNNING: row(
     'no running process of the site answers',
     'fatal',
