@@ -14,8 +14,8 @@ COPY functions functions
 COPY infra infra
 COPY cli cli
 COPY policy policy
-# A volume mounted here takes over this ownership.
-RUN mkdir -p /var/lib/sluice && chown 1000:1000 /var/lib/sluice
+# A new volume mounted at one of these takes over its ownership.
+RUN mkdir -p /var/lib/sluice /run/secrets/pseudonyms /run/secrets/destination && chown 1000:1000 /var/lib/sluice /run/secrets/*
 USER 1000:1000
 ENTRYPOINT ["/app/bin/sluice"]
 CMD ["--help"]
