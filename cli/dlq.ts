@@ -12,8 +12,8 @@ import type { Invocation } from './invocation.ts'
 import { loadSite } from './load-site.ts'
 import { openLog } from './open-log.ts'
 import { shippedCodecs } from './shipped.ts'
-import { readable, text } from './tail.ts'
 import { toJson } from './output.ts'
+import { instant, readable, text } from './readable.ts'
 
 const SUFFIX = '.dlq'
 /** Records in one transaction. */
@@ -83,7 +83,7 @@ export async function dlqShow({ siteFile, output, environment }: Invocation, arg
       const value = readable(record.value, codecs)
       output.json({ at, code, message, attempts, function: functionName, source, timestampMs: record.timestampMs, key, value })
       output.line(`${at.padEnd(10)} ${code || 'no code'}  ${functionName}, after ${attempts} ${attempts === 1 ? 'try' : 'tries'}`)
-      output.line(`  from ${source.topic}/${source.partition}/${source.offset ?? '?'}  ${new Date(record.timestampMs).toISOString()}  key ${key ?? '-'}`)
+      output.line(`  from ${source.topic}/${source.partition}/${source.offset ?? '?'}  ${instant(record.timestampMs)}  key ${key ?? '-'}`)
       if (message !== '') output.line(`  ${message}`)
       output.line(`  ${typeof value === 'string' ? value : toJson(value)}`)
     }

@@ -128,6 +128,31 @@ test('cli: a dead letter is listed, shown and put back once; a topic without a D
   site.remove()
 })
 
+test('cli: a record nested too deep to be a tree is shown as its text, and what stands behind it is shown too', async (t) => {
+  const site = siteInFolder((s) => (s.log = { driver: 'embedded', topics: { partitions: 1 } }))
+  t.is((await sluice(['topics', 'apply', '--site', site.file])).code, 0)
+  const deep = `{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}`
+  for (const value of [deep, '{"id":"behind"}']) t.is((await sluice(['send', 'inference.requests.dlq', '--site', site.file], {}, value)).code, 0)
+  for (const verb of [
+    ['dlq', 'show', 'inference.requests'],
+    ['tail', 'inference.requests.dlq', '--from', 'start', '--until-end'],
+  ]) {
+    const shown = await sluice([...verb, '--json', '--site', site.file])
+    t.is(shown.code, 0, shown.stderr.slice(0, 500))
+    t.deepEqual(
+      shown.stdout
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { value: unknown }).value),
+      [deep, { id: 'behind' }],
+    )
+    const forPeople = await sluice([...verb, '--site', site.file])
+    t.is(forPeople.code, 0, forPeople.stderr.slice(0, 500))
+    t.true(forPeople.stdout.includes(deep) && forPeople.stdout.includes('{"id":"behind"}'))
+  }
+  site.remove()
+})
+
 test('cli: doctor names what is wrong and exits 2, and is content with a sound site', async (t) => {
   const sound = siteInFolder()
   const good = await sluice(['doctor', '--json', '--site', sound.file])
