@@ -23,16 +23,10 @@ export interface DeadLetter {
   readonly message: string
 }
 
-export interface DeadLetters {
-  /** Not yet redriven, by partition and offset. */
-  readonly open: DeadLetter[]
-  readonly redriven: number
-}
-
 const textOf = (record: LogRecord, name: string): string => record.headers.findLast(([n]) => n === name)?.[1].toString('utf8') ?? ''
 
-/** `dlqTopic` without its suffix is the source where no header says otherwise. */
-function readOne(record: LogRecord): DeadLetter {
+/** What a dead letter says of itself. The DLQ's name without its suffix is the source where no header says otherwise. */
+export function readDeadLetter(record: LogRecord): DeadLetter {
   const offset = textOf(record, `${CONNECT}offset`)
   const partition = textOf(record, `${CONNECT}partition`)
   return {
@@ -49,16 +43,32 @@ function readOne(record: LogRecord): DeadLetter {
   }
 }
 
-const isMarker = (record: LogRecord): boolean => record.value === null && record.headers.some(([name]) => name === HEADER_REDRIVEN)
+export const isMarker = (record: LogRecord): boolean => record.value === null && record.headers.some(([name]) => name === HEADER_REDRIVEN)
 
-/** What stands in a DLQ: every record of it, in any order of partitions. */
-export function readDeadLetters(records: readonly LogRecord[]): DeadLetters {
-  const gone = new Set<string>()
-  for (const record of records.filter(isMarker)) for (const offset of textOf(record, HEADER_REDRIVEN).split(',')) gone.add(`${record.partition}/${offset}`)
-  const letters = records.filter((record) => !isMarker(record))
-  const open = letters.filter((record) => !gone.has(`${record.partition}/${record.offset}`)).map(readOne)
-  open.sort((a, b) => a.record.partition - b.record.partition || (a.record.offset < b.record.offset ? -1 : 1))
-  return { open, redriven: letters.length - open.length }
+const PAGE_BITS = 65_536n
+
+/**
+ * The offsets that the markers of one DLQ partition name: a bit each, so that a DLQ of any length can be read as a stream. A marker speaks of what stands
+ * before it; whatever else its header holds is no offset, and takes no memory.
+ */
+export class RedrivenOffsets {
+  readonly #pages = new Map<bigint, Uint8Array>()
+
+  read(marker: LogRecord): void {
+    for (const text of textOf(marker, HEADER_REDRIVEN).split(',')) {
+      const offset = /^\d{1,19}$/.test(text) ? BigInt(text) : marker.offset
+      if (offset >= marker.offset) continue
+      const page = this.#pages.get(offset / PAGE_BITS) ?? new Uint8Array(Number(PAGE_BITS) / 8)
+      this.#pages.set(offset / PAGE_BITS, page)
+      const bit = Number(offset % PAGE_BITS)
+      page[bit >> 3] = (page[bit >> 3] ?? 0) | (1 << (bit & 7))
+    }
+  }
+
+  has(offset: bigint): boolean {
+    const bit = Number(offset % PAGE_BITS)
+    return (((this.#pages.get(offset / PAGE_BITS)?.[bit >> 3] ?? 0) >> (bit & 7)) & 1) === 1
+  }
 }
 
 /** The record as it was before it was parked. The source partition is kept while the topic has it, so that order per key is. */

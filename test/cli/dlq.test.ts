@@ -1,11 +1,14 @@
 import test from 'ava'
-import { redrive } from '../../cli/dlq.ts'
+import { countDlq, redrive } from '../../cli/dlq.ts'
 import { SluiceError } from '../../schemas/errors.ts'
 import { defineFunction, type MapFunction } from '../../streams/define-function.ts'
+import type { LogDriver } from '../../schemas/log.ts'
 import { HEADER_REDRIVE } from '../../streams/redrive.ts'
 import { headerOf, runnerWorld, text } from '../helpers/runner-world.ts'
 
 const TOPICS: Parameters<typeof runnerWorld>[0] = { in: 2, out: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] }
+
+const all = { matches: () => true, limit: Infinity }
 
 function world() {
   const w = runnerWorld(TOPICS)
@@ -34,8 +37,8 @@ test('dlq retry: after the handler was corrected every dead letter is handled, i
   t.is(w.log.dump('in.dlq').length, 125)
   state.isSick = false
   const operator = w.log.driver('operator')
-  t.is(await redrive(operator, 'in.dlq', (open) => [...open]), 125)
-  t.is(await redrive(operator, 'in.dlq', (open) => [...open]), 0, 'a second time there is nothing left')
+  t.is(await redrive(operator, 'in.dlq', all), 125)
+  t.is(await redrive(operator, 'in.dlq', all), 0, 'a second time there is nothing left')
   await w.until('drained', () => runner.drained())
   const out = w.log.dump('out').map(text)
   t.deepEqual(
@@ -54,10 +57,13 @@ test('dlq retry: two at once: the older is refused, and no dead letter is put ba
   w.log.append(Array.from({ length: 10 }, (_, i) => ({ topic: 'in.dlq', partition: 0, key: null, value: Buffer.from(String(i)) })))
   const [first, second] = [w.log.driver('first'), w.log.driver('second')]
   let newer: Promise<number> | undefined
-  const older = redrive(first, 'in.dlq', (open) => {
-    // In the gap between reading and writing another operator begins.
-    newer = redrive(second, 'in.dlq', (all) => [...all])
-    return [...open]
+  const older = redrive(first, 'in.dlq', {
+    limit: Infinity,
+    matches: () => {
+      // In the gap between reading and writing another operator begins.
+      newer ??= redrive(second, 'in.dlq', all)
+      return true
+    },
   })
   const endings = await Promise.allSettled([older, new Promise((resolve) => setImmediate(resolve)).then(() => newer)])
   const putBack = w.log.dump('in').map(text)
@@ -71,10 +77,91 @@ test('dlq retry: two at once: the older is refused, and no dead letter is put ba
 
 test('dlq retry: a source topic that is gone is named, and nothing is put back', async (t) => {
   const { w } = world()
-  w.log.append({ topic: 'in.dlq', partition: 0, key: null, value: Buffer.from('x'), headers: [['__connect.errors.topic', Buffer.from('gone')]] })
-  await t.throwsAsync(
-    redrive(w.log.driver('o'), 'in.dlq', (open) => [...open]),
-    { message: /SLU_LOG_TOPIC_MISSING.*gone/ },
-  )
-  t.is(w.log.dump('in.dlq').length, 1)
+  w.log.append({ topic: 'in.dlq', partition: 0, key: null, value: Buffer.from('before it') })
+  w.log.append({ topic: 'in.dlq', partition: 1, key: null, value: Buffer.from('x'), headers: [['__connect.errors.topic', Buffer.from('gone')]] })
+  await t.throwsAsync(redrive(w.log.driver('o'), 'in.dlq', all), { message: /SLU_LOG_TOPIC_MISSING.*gone/ })
+  t.is(w.log.dump('in.dlq').length, 2)
+  t.is(w.log.dump('in').length, 0)
+})
+
+test('dlq retry: a limit and a choice put back what they name, and the rest stays open', async (t) => {
+  const { w } = world()
+  w.log.append(Array.from({ length: 6 }, (_, i) => ({ topic: 'in.dlq', partition: i % 2, key: null, value: Buffer.from(String(i)) })))
+  const operator = w.log.driver('operator')
+  t.is(await redrive(operator, 'in.dlq', { ...all, limit: 4 }), 4)
+  t.deepEqual(w.log.dump('in').map(text), ['0', '2', '4', '1'], 'by partition, then offset')
+  t.deepEqual(await countDlq(operator, 'in.dlq'), { open: 2, redriven: 4, codes: { 'no code': 2 } })
+  t.is(await redrive(operator, 'in.dlq', { ...all, partition: 1, matches: (l) => l.record.offset === 2n }), 1)
+  t.deepEqual(w.log.dump('in').map(text), ['0', '2', '4', '1', '5'])
+})
+
+test('dlq ls: codes of foreign tools without end are counted together past a hundred', async (t) => {
+  const { w } = world()
+  w.log.append(Array.from({ length: 150 }, (_, i) => ({ topic: 'in.dlq', partition: 0, key: null, value: null, headers: [['sluice.error.code', Buffer.from(`X${i}`)]] as const })))
+  const { open, codes } = await countDlq(w.log.driver('operator'), 'in.dlq')
+  t.is(open, 150)
+  t.is(Object.keys(codes).length, 101)
+  t.is(codes['other codes'], 50)
+})
+
+/** A DLQ of one partition whose records are made when they are read, and a producer that counts. */
+function endlessDlq(records: number, bytesEach: number): { driver: LogDriver; written: () => { records: number; most: number } } {
+  let [written, most] = [0, 0]
+  const refuse = (): never => {
+    throw new Error('not part of this test')
+  }
+  const driver: LogDriver = {
+    name: 'memory',
+    capabilities: { transactions: true, commitMetadata: true, perPartitionPause: 'native', codecs: [] },
+    consumer: refuse,
+    producer: refuse,
+    fencedProducer: async () => ({
+      transaction: async (out) => {
+        written += out.length - 1
+        most = Math.max(most, out.length)
+        return []
+      },
+      close: async () => {},
+    }),
+    reader: () => ({
+      open: async () => ({
+        caughtUp: Promise.resolve(),
+        close: async () => {},
+        async *[Symbol.asyncIterator]() {
+          for (let i = 0; i < records; i++)
+            yield {
+              topic: 'in.dlq',
+              partition: 0,
+              readTo: BigInt(i + 1),
+              records: [{ topic: 'in.dlq', partition: 0, offset: BigInt(i), timestampMs: 0, appendMs: null, key: null, value: Buffer.alloc(bytesEach), headers: [] }],
+            }
+        },
+      }),
+      close: async () => {},
+    }),
+    admin: () => ({
+      topics: async () => [{ name: 'in', partitions: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1 }],
+      createTopics: refuse,
+      ranges: async () => [{ partition: 0, startOffset: 0n, endOffset: BigInt(records) }],
+      committed: refuse,
+      mayAppend: refuse,
+      close: async () => {},
+    }),
+    close: async () => {},
+  }
+  return { driver, written: () => ({ records: written, most }) }
+}
+
+test('dlq: 2 GiB of dead letters are counted and put back without being held in memory', async (t) => {
+  const [records, bytesEach] = [2048, 1 << 20]
+  const { driver, written } = endlessDlq(records, bytesEach)
+  let most = 0
+  const matches = (): boolean => {
+    most = Math.max(most, process.memoryUsage().arrayBuffers)
+    return true
+  }
+  t.is((await countDlq(driver, 'in.dlq')).open, records)
+  t.is(await redrive(driver, 'in.dlq', { matches, limit: Infinity }), records)
+  t.deepEqual(written(), { records, most: 5 }, 'four MiB and the marker')
+  t.true(most < (records * bytesEach) / 4, `${most} bytes of buffers at once`)
 })

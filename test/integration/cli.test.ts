@@ -123,6 +123,15 @@ test('cli: a dead letter is listed, shown and put back once; a topic without a D
   t.like(await json('dlq', 'retry', 'telemetry.dcgm'), { putBack: 1 })
   t.like(await json('dlq', 'retry', 'telemetry.dcgm'), { putBack: 0 })
   t.like(await json('tail', 'telemetry.dcgm', '--from', 'start', '--until-end'), { partition: 1, key: 'tray-1', value: 'no metrics here' })
+  for (const value of ['one', 'two', 'three']) await sluice(['send', 'metrics.windows.dlq', '--key', 'k', '--site', site.file], {}, value)
+  const page = async (...args: string[]) => {
+    const ended = await sluice(['dlq', 'show', 'metrics.windows', '--limit', '2', ...args, '--json', '--site', site.file])
+    const rows = ended.stdout.split('\n').filter((line) => line !== '')
+    return { values: rows.map((line) => (JSON.parse(line) as { value: string }).value), after: / --after (\d+\/\d+)/.exec(ended.stderr)?.[1] }
+  }
+  const first = await page()
+  t.deepEqual(first.values, ['one', 'two'])
+  t.deepEqual(await page('--after', String(first.after)), { values: ['three'], after: undefined })
   t.is((await sluice(['dlq', 'show', 'pool.nothing', '--site', site.file])).code, 2)
   t.is((await sluice(['dlq', 'show', 'telemetry.dcgm', '--at', '7', '--site', site.file])).code, 1)
   site.remove()
