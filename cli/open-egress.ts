@@ -15,6 +15,7 @@ import { nodeHashing } from '../infra/hashing.ts'
 import { openLedger, type Ledger } from '../infra/ledger/ledger.ts'
 import { verifyLedger } from '../infra/ledger/verify.ts'
 import { SluiceError } from '../schemas/errors.ts'
+import { NO_ROOT } from '../schemas/ledger.ts'
 import type { PolicyBundle } from '../schemas/policy.ts'
 import type { ObjectStore } from '../schemas/ports.ts'
 import type { LoadedSite } from './load-site.ts'
@@ -75,7 +76,7 @@ async function recordPolicy(ledger: Ledger, policy: PolicyBundle): Promise<void>
   if (seen?.bundle === hash) return
   if (seen?.versionMax === manifest.version)
     throw new SluiceError('SLU_EGRESS_POLICY', `version ${manifest.version} stands in the ledger with other content: a changed bundle needs a new version`)
-  await ledger.append([{ type: 'policy', bundle: hash, bundle_id: manifest.bundleId, version: manifest.version, signature, at: systemClock.nowMs() }])
+  await ledger.append([{ type: 'policy', bundle: hash, bundle_id: manifest.bundleId, version: manifest.version, signature, root: NO_ROOT, at: systemClock.nowMs() }])
 }
 
 /** Holds stay with their intents; a conflict or a damaged ledger stops the start. */

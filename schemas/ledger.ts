@@ -40,6 +40,9 @@ interface Decided extends CellIdentity {
   readonly at: number
 }
 
+/** No `policy/root` yet. */
+export const NO_ROOT = '0'.repeat(64)
+
 /** The bundle in force from here on. */
 export interface PolicyLeaf {
   readonly type: 'policy'
@@ -47,6 +50,8 @@ export interface PolicyLeaf {
   readonly bundle_id: string
   readonly version: number
   readonly signature: string
+  /** SHA-256 of `policy/root`, hex: the keys that may sign; `NO_ROOT` while the bundle is unsigned. The first leaf of a ledger is of this type. */
+  readonly root: string
   readonly at: number
 }
 

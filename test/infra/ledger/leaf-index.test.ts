@@ -85,7 +85,7 @@ test('leaf index: budget is reserved per UTC day and hour, is never given back, 
 
 test('leaf index: the highest version of a policy is remembered, also behind an older one (E11)', (t) => {
   const index = new LeafIndex()
-  for (const version of [2, 7, 3]) index.apply({ type: 'policy', bundle: `b${version}`, bundle_id: 'x', version, signature: 'unsigned', at: at + version }, 0)
+  for (const version of [2, 7, 3]) index.apply({ type: 'policy', bundle: `b${version}`, bundle_id: 'x', version, signature: 'unsigned', root: '', at: at + version }, 0)
   t.deepEqual(index.policy, { bundle: 'b3', version: 3, versionMax: 7 })
   t.is(index.highestMs, at + 7)
 })

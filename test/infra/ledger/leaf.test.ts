@@ -1,18 +1,21 @@
 import test from 'ava'
 import { decodeLeaf, encodeLeaf } from '../../../infra/ledger/leaf.ts'
 import { canonicalJson } from '../../../schemas/canonical-json.ts'
-import type { PolicyLeaf } from '../../../schemas/ledger.ts'
+import { NO_ROOT, type PolicyLeaf } from '../../../schemas/ledger.ts'
 
 const LEDGER = 'example.org/hall-1/egress/1'
 const NONCE = '00112233445566778899aabbccddeeff'
-const policy: PolicyLeaf = { type: 'policy', bundle: 'b', bundle_id: 'starter', version: 1, signature: 'unsigned', at: 5 }
+const policy: PolicyLeaf = { type: 'policy', bundle: 'b', bundle_id: 'starter', version: 1, signature: 'unsigned', root: NO_ROOT, at: 5 }
 const text = (more: object): Buffer => Buffer.from(canonicalJson({ ...policy, v: 1, ledger: LEDGER, seq: 7, nonce: NONCE, ...more }))
 
 const wrongIn = (decoded: ReturnType<typeof decodeLeaf>): string => (typeof decoded === 'string' ? decoded : '')
 
 test('leaf: it is canonical JSON of v, type, ledger, seq, nonce and its members (F)', (t) => {
   const bytes = encodeLeaf(policy, LEDGER, 7, NONCE)
-  t.is(bytes.toString(), `{"at":5,"bundle":"b","bundle_id":"starter","ledger":"${LEDGER}","nonce":"${NONCE}","seq":7,"signature":"unsigned","type":"policy","v":1,"version":1}`)
+  t.is(
+    bytes.toString(),
+    `{"at":5,"bundle":"b","bundle_id":"starter","ledger":"${LEDGER}","nonce":"${NONCE}","root":"${NO_ROOT}","seq":7,"signature":"unsigned","type":"policy","v":1,"version":1}`,
+  )
   t.like(decodeLeaf(bytes, LEDGER, 7), policy)
 })
 
