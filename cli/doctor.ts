@@ -53,12 +53,12 @@ async function portIsFree(listen: string): Promise<string> {
   return `${listen} is free`
 }
 
-function folderIsWritable(path: string): string {
+function folderIsWritable(path: string, code: ErrorCode): string {
   try {
     mkdirSync(path, { recursive: true })
     accessSync(path, constants.W_OK)
   } catch (cause) {
-    throw new SluiceError('SLU_LOG_STORAGE', path, cause)
+    throw new SluiceError(code, `${path} cannot be written`, cause)
   }
   return `${path} is writable`
 }
@@ -123,7 +123,7 @@ export async function diagnose(loaded: LoadedSite, environment: Environment, not
       if (site.pseudonyms.create && !existsSync(loaded.pathOf(site.pseudonyms.keyFile as string))) return 'is made at start'
       return `${pseudonymKey(loaded, environment).length} bytes`
     }),
-    ...(site.log.driver === 'embedded' ? [await check('log folder', () => folderIsWritable(loaded.pathOf(site.log.embedded.dir)))] : []),
+    ...(site.log.driver === 'embedded' ? [await check('log folder', () => folderIsWritable(loaded.pathOf(site.log.embedded.dir), 'SLU_LOG_STORAGE'))] : []),
     ...(await logChecks(loaded, environment, notes)),
     await check('metrics port', () => portIsFree(site.observability.metrics.listen)),
     await check('health port', () => portIsFree(site.observability.health.listen)),
@@ -131,7 +131,8 @@ export async function diagnose(loaded: LoadedSite, environment: Environment, not
   if (site.functions['forward-summaries'].enabled) {
     checks.push(await check('policy', () => readPolicy(loaded)))
     checks.push(await check('ledger', () => verifyLedgerFolder(loaded)))
-    for (const d of site.egress.destinations) if (d.kind === 'carry') checks.push(await check(`destination ${d.name}`, () => folderIsWritable(loaded.pathOf(d.dir))))
+    for (const d of site.egress.destinations)
+      if (d.kind === 'carry') checks.push(await check(`destination ${d.name}`, () => folderIsWritable(loaded.pathOf(d.dir), 'SLU_EGRESS_HOLD')))
   }
   return checks
 }

@@ -3,9 +3,10 @@
  *
  * Owns: what is printed, and the exit code: 0 verified, 3 (SLU_LEDGER_CORRUPT) with the first bad leaf. Without a folder it is the site's.
  */
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { verifyLedger, type LedgerVerdict } from '../infra/ledger/verify.ts'
-import { errors } from '../schemas/errors.ts'
+import { errors, SluiceError } from '../schemas/errors.ts'
 import { loadSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
 
@@ -22,6 +23,8 @@ function problemText({ problem }: LedgerVerdict): string {
 export async function egressVerify({ siteFile, output }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   const [given] = args
   const dir = given === undefined ? ledgerOf(siteFile) : resolve(given)
+  // A folder that is not there is a slip of the hand; one without its ledger is not.
+  if (!existsSync(dir)) throw new SluiceError('SLU_USE', `${dir} does not exist${given === undefined ? ': nothing has left this site yet' : ''}`)
   const key = typeof options['key'] === 'string' ? options['key'] : null
   const verdict = await verifyLedger(dir, key)
   output.json({ dir, ...verdict, code: verdict.verified ? null : 'SLU_LEDGER_CORRUPT' })
@@ -33,7 +36,9 @@ export async function egressVerify({ siteFile, output }: Invocation, args: strin
   const { size, root, origin, counts } = verdict
   output.line(`verified: ${size} leaves of ${origin}`)
   output.line(`root ${root}`)
-  output.line(`released ${counts.released}, withheld ${counts.withheld}, denied ${counts.denied}, open ${counts.open}`)
+  output.line(
+    `decisions: ${counts.released} released, ${counts.withheld} withheld, ${counts.denied} denied (all unlisted cells of a metric and window share one); ${counts.open} open`,
+  )
   if (key === null) output.line('note: checked with the verifier key that lies beside the ledger; give one you hold with --key')
   return 0
 }

@@ -5,7 +5,7 @@
  * 0 ok, 1 bad use or bad input, 2 environment, 3 refused by policy or verification. Each verb is a file of its own.
  */
 import { Command, CommanderError, Option } from 'commander'
-import { SluiceError } from '../schemas/errors.ts'
+import { errors, SluiceError } from '../schemas/errors.ts'
 import { configCheck, configReference, configSchema } from './config.ts'
 import { dlqList, dlqRetry, dlqShow } from './dlq.ts'
 import { doctor } from './doctor.ts'
@@ -110,6 +110,7 @@ async function main(argv: readonly string[]): Promise<number> {
     if (!(error instanceof CommanderError)) return reportError(error, createOutput(argv.includes('--json')))
     // Commander has printed usage or help; --help and --version are no errors.
     if (error.exitCode === 0) return 0
+    if (error.code === 'commander.help') return errors.SLU_USE.exit
     return reportError(new SluiceError('SLU_USE', error.message.replace(/^error: /, '')), createOutput(argv.includes('--json')))
   }
   return code

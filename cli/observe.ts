@@ -1,5 +1,6 @@
 /**
- * Watches a running site through its own topics, as any reader could: requests, results, verdicts, receipts.
+ * Watches a running site through its own topics, as any reader could: requests, results, verdicts, receipts. `sluice start` only: it reads prompts
+ * and answers, which a process that runs one function, egress above all, must not.
  *
  * Owns: the tails and the counts of the report and the live screen. It decides nothing and is no part of the pipeline.
  */
@@ -8,6 +9,8 @@ import type { Codecs } from '../schemas/codec.ts'
 import { inferenceResultFromJson } from '../schemas/inference-json.ts'
 import type { LogDriver, LogRecord, LogTail } from '../schemas/log.ts'
 import type { HealthEvent, InferenceResult } from '../schemas/records.ts'
+import { HEADER_CODE } from '../streams/dead-letter.ts'
+import { RequestTally, type RequestCounts } from './request-tally.ts'
 
 export interface VerdictSeen {
   readonly device: string
@@ -21,9 +24,7 @@ export interface VerdictSeen {
   readonly lastRequestMs: number | null
 }
 
-export interface Observed {
-  readonly requests: number
-  readonly results: number
+export interface Observed extends RequestCounts {
   readonly ok: number
   readonly failed: number
   readonly byPool: Readonly<Record<string, number>>
@@ -31,6 +32,18 @@ export interface Observed {
   readonly latencyMs: { readonly p50: number; readonly p99: number }
   readonly verdicts: readonly VerdictSeen[]
   readonly egress: { readonly released: number; readonly withheld: number; readonly denied: number; readonly bytes: number }
+}
+
+/** Before anything was seen. */
+export const NOTHING_OBSERVED: Observed = {
+  ...new RequestTally().counts(),
+  ok: 0,
+  failed: 0,
+  byPool: {},
+  byCode: {},
+  latencyMs: { p50: 0, p99: 0 },
+  verdicts: [],
+  egress: { released: 0, withheld: 0, denied: 0, bytes: 0 },
 }
 
 interface ObserverOptions {
@@ -48,8 +61,7 @@ export class SiteObserver {
   readonly #options: ObserverOptions
   readonly #tails: LogTail[] = []
   readonly #reading: Promise<void>[] = []
-  readonly #ids = new Set<string>()
-  readonly #answered = new Set<string>()
+  readonly #tally = new RequestTally()
   readonly #byPool = new Map<string, number>()
   readonly #byCode = new Map<string, number>()
   readonly #latency = createHistogram({ lowest: 1, highest: 3_600_000_000, figures: 3 })
@@ -68,6 +80,7 @@ export class SiteObserver {
     await Promise.all([
       this.#watch('inference.requests', (r) => this.#request(r)),
       this.#watch('inference.results', (r) => this.#result(r)),
+      this.#watch('inference.requests.dlq', (r) => this.#parked(r)),
       this.#watch('hardware.health', (r) => this.#verdict(r)),
       this.#watch('egress.receipts', (r) => this.#receipt(r)),
     ])
@@ -90,13 +103,19 @@ export class SiteObserver {
   }
 
   #request(record: LogRecord): void {
-    if (record.key !== null && record.value !== null) this.#ids.add(record.key.toString('utf8'))
+    if (record.key !== null && record.value !== null) this.#tally.asked(record.key.toString('utf8'))
+  }
+
+  /** Another body under an id that is taken is parked beside the request that took it: that one is still to be answered (R1). */
+  #parked(record: LogRecord): void {
+    const code = record.headers.find(([name]) => name === HEADER_CODE)?.[1].toString('utf8')
+    if (record.key !== null && code !== 'SLU_ROUTE_ID_REUSED') this.#tally.parked(record.key.toString('utf8'))
   }
 
   #result(record: LogRecord): void {
     if (record.value === null || record.key === null) return
     const result: InferenceResult = record.value[0] === 0x7b ? inferenceResultFromJson(record.value) : this.#options.codecs.decode('InferenceResult', record.value)
-    this.#answered.add(result.id)
+    this.#tally.answered(result.id)
     if (result.status < 400) this.#ok++
     else this.#failed++
     if (result.code !== null) this.#byCode.set(result.code, (this.#byCode.get(result.code) ?? 0) + 1)
@@ -127,9 +146,9 @@ export class SiteObserver {
     this.#egress.bytes += receipt.bytes
   }
 
-  /** Requests seen without a result yet. */
-  unanswered(): string[] {
-    return [...this.#ids].filter((id) => !this.#answered.has(id))
+  /** Requests seen that have not ended yet. */
+  unanswered(): number {
+    return this.#tally.openCount
   }
 
   observed(): Observed {
@@ -139,8 +158,7 @@ export class SiteObserver {
     }
     const ms = (percentile: number): number => (this.#latency.count === 0 ? 0 : Math.round(this.#latency.percentile(percentile) / 10) / 100)
     return {
-      requests: this.#ids.size,
-      results: this.#answered.size,
+      ...this.#tally.counts(),
       ok: this.#ok,
       failed: this.#failed,
       byPool: Object.fromEntries(this.#byPool),

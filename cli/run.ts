@@ -53,6 +53,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
     loaded,
     functions,
     isSimulating,
+    isObserving: false,
     isApplyingTopics: loaded.site.log.driver === 'embedded',
     environment,
     onLog: (severity, message) => {

@@ -6,6 +6,7 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { createLogUpdate } from 'log-update'
 import { formatBytes, formatDuration } from '../schemas/units.ts'
+import { NOTHING_OBSERVED } from './observe.ts'
 import type { SiteStatus } from './site-status.ts'
 
 const dim = (text: string): string => styleText('dim', text)
@@ -29,7 +30,7 @@ export function renderScreen(s: SiteStatus, columns: number): string {
       .join('  ')
     lines.push(`  ${p.name.padEnd(14)} ${dim(p.accelerator.padEnd(16))} ${endpoints}`)
   }
-  const i = s.observed
+  const i = s.observed ?? NOTHING_OBSERVED
   lines.push('', `inference   ${i.requests} requests, ${i.results} results, ${i.ok} ok, ${i.failed} failed; p50 ${i.latencyMs.p50} ms, p99 ${i.latencyMs.p99} ms`)
   lines.push(`windows     ${s.windowsClosed} closed`)
   lines.push(
@@ -53,15 +54,17 @@ function clip(line: string, columns: number): string {
 export function renderLine(s: SiteStatus): string {
   const i = s.observed
   const held = s.functions.flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`]))
-  return [
-    `up ${formatDuration(s.durationMs)}`,
-    `requests ${i.requests}/${i.results}`,
-    `windows ${s.windowsClosed}`,
-    `verdicts ${i.verdicts.length}`,
-    `egress ${i.egress.released}/${i.egress.withheld}/${i.egress.denied}`,
-    `ledger ${s.ledgerSize}`,
-    ...held,
-  ].join('  ')
+  const seen =
+    i === null
+      ? s.functions.map((f) => `${f.name} ${f.in} in, ${f.out} out`)
+      : [
+          `requests ${i.requests}/${i.results}`,
+          `windows ${s.windowsClosed}`,
+          `verdicts ${i.verdicts.length}`,
+          `egress ${i.egress.released}/${i.egress.withheld}/${i.egress.denied}`,
+          `ledger ${s.ledgerSize}`,
+        ]
+  return [`up ${formatDuration(s.durationMs)}`, ...seen, ...held].join('  ')
 }
 
 export interface Screen {
@@ -76,7 +79,7 @@ export function startScreen(status: () => SiteStatus, mode: 'live' | 'lines' | '
     return { stop: () => clearInterval(timer) }
   }
   const update = createLogUpdate(process.stdout)
-  const draw = (): void => update(renderScreen(status(), process.stdout.columns ?? 100))
+  const draw = (): void => update(renderScreen(status(), process.stdout.columns > 0 ? process.stdout.columns : 100))
   const timer = setInterval(draw, 250)
   draw()
   return {

@@ -16,7 +16,7 @@ import { startTelemetry, tracedCall, type RunningTelemetry } from '../infra/obse
 import { createHealthTable, type HealthTable } from '../functions/route-inference/health-table.ts'
 import { asSluiceError, type SluiceError } from '../schemas/errors.ts'
 import type { LogDriver, LogTail } from '../schemas/log.ts'
-import type { Telemetry } from '../schemas/ports.ts'
+import type { Attributes, Telemetry } from '../schemas/ports.ts'
 import { createPseudonyms } from '../schemas/pseudonym.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
@@ -29,7 +29,7 @@ import { openEgress, type OpenEgress } from './open-egress.ts'
 import { openLog, type Environment } from './open-log.ts'
 import { pseudonymKey } from './secrets.ts'
 import { shippedCodecs } from './shipped.ts'
-import { EMPTY_OBSERVED, functionStatuses, partitionRows, poolStatuses, type NamedRunner, type ProcessStatus, type SiteStatus } from './site-status.ts'
+import { functionStatuses, partitionRows, poolStatuses, type NamedRunner, type ProcessStatus, type SiteStatus } from './site-status.ts'
 import { applyTopics } from './topics.ts'
 import { VERSION } from './version.ts'
 
@@ -39,6 +39,8 @@ export interface SiteOptions {
   readonly functions: readonly (FunctionName | AnyFunction)[]
   /** Start the simulated accelerators and producers of the site. */
   readonly isSimulating: boolean
+  /** Watch requests, results, verdicts and receipts for the screen and the report. */
+  readonly isObserving: boolean
   /** Create missing topics first. */
   readonly isApplyingTopics: boolean
   readonly environment: Environment
@@ -47,6 +49,11 @@ export interface SiteOptions {
 
 const PROBLEMS_MAX = 50
 const DRAIN_CHECK_MS = 200
+/** A line for people: an error's causes stand behind it. */
+const withChain = (message: string, attributes: Attributes | undefined): string => {
+  const chain = attributes?.[attributeNames.errorChain]
+  return chain === undefined || chain === '' ? message : `${message}, because ${String(chain)}`
+}
 /** Beyond the grace, for each step of a stop. */
 const STOP_STEP_MS = 2000
 
@@ -91,7 +98,7 @@ export class SiteProcess {
   }
 
   async #open(): Promise<void> {
-    const { loaded, environment, functions, isSimulating, isApplyingTopics } = this.#options
+    const { loaded, environment, functions, isSimulating, isApplyingTopics, isObserving } = this.#options
     const { site } = loaded
     const codecs = shippedCodecs()
     const pseudonyms = createPseudonyms(nodeHashing, pseudonymKey(loaded, environment))
@@ -101,7 +108,7 @@ export class SiteProcess {
       version: VERSION,
       metricsListen: site.observability.metrics.listen,
       environment,
-      onLog: (severity, message) => this.#note(severity, message),
+      onLog: (severity, message, attributes) => this.#note(severity, withChain(message, attributes)),
     })
     this.#telemetry = telemetry
     this.#server = await startHealthServer(site.observability.health.listen, { reasons: () => this.notReady(), status: () => this.processStatus() })
@@ -125,14 +132,16 @@ export class SiteProcess {
     const urls = new Map(this.#simulation?.endpoints.map((e) => [e.id, e.url]) ?? [])
     if (wants('route-inference')) await this.#openRouting(log, codecs, telemetry)
 
-    this.#observer = new SiteObserver({
-      log,
-      prefix: site.topicPrefix,
-      codecs,
-      endpointsOf: endpointsByDevice(site, pseudonyms),
-      onProblem: (error) => this.#note('warn', String(error)),
-    })
-    await this.#observer.start()
+    if (isObserving) {
+      this.#observer = new SiteObserver({
+        log,
+        prefix: site.topicPrefix,
+        codecs,
+        endpointsOf: endpointsByDevice(site, pseudonyms),
+        onProblem: (error) => this.#note('warn', String(error)),
+      })
+      await this.#observer.start()
+    }
 
     const ports: FunctionPorts = {
       clock: systemClock,
@@ -229,7 +238,7 @@ export class SiteProcess {
       functions: functionStatuses(this.#runners),
       pools: poolStatuses(site, this.#health?.table),
       windowsClosed: this.#runners.filter(({ name }) => name === 'combine-metrics').reduce((sum, { runner }) => sum + runner.stats().windowsClosed, 0),
-      observed: this.#observer?.observed() ?? EMPTY_OBSERVED,
+      observed: this.#observer?.observed() ?? null,
       ledgerSize: this.#egress?.ledger.size ?? 0,
       policy: this.#egress === null ? 'not loaded' : `${this.#egress.policy.manifest.bundleId} v${this.#egress.policy.manifest.version} (${this.#egress.policy.signature})`,
       metricsUrl: this.#telemetry?.metricsUrl ?? null,
@@ -250,7 +259,7 @@ export class SiteProcess {
     for (let calm = 0; calm < 3;) {
       if (systemClock.nowMs() > until) return false
       await new Promise<void>((resolve) => void systemClock.setTimer(DRAIN_CHECK_MS, resolve))
-      calm = this.#runners.every(({ runner }) => runner.drained()) && (this.#observer?.unanswered().length ?? 0) === 0 ? calm + 1 : 0
+      calm = this.#runners.every(({ runner }) => runner.drained()) && (this.#observer?.unanswered() ?? 0) === 0 ? calm + 1 : 0
     }
     return true
   }

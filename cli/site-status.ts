@@ -3,6 +3,7 @@
  *
  * Owns: the shape, and the sums over members and partitions. Reads what runners and tables say; decides nothing.
  */
+import type { ErrorCode } from '../schemas/errors.ts'
 import type { HealthTable } from '../functions/route-inference/health-table.ts'
 import type { Site } from '../schemas/site.ts'
 import type { PartitionStatus } from '../streams/partition.ts'
@@ -21,7 +22,9 @@ export interface FunctionStatus {
   readonly late: number
   readonly deadLetters: number
   readonly lag: number
+  /** Partition, code and reason of one that stands still. */
   readonly held: string | null
+  readonly heldCode: ErrorCode | null
 }
 
 export interface SiteStatus {
@@ -36,7 +39,8 @@ export interface SiteStatus {
     readonly endpoints: readonly { readonly id: string; readonly verdict: string; readonly weight: number }[]
   }[]
   readonly windowsClosed: number
-  readonly observed: Observed
+  /** Null where this process does not watch the site's topics. */
+  readonly observed: Observed | null
   readonly ledgerSize: number
   readonly policy: string
   readonly metricsUrl: string | null
@@ -45,18 +49,8 @@ export interface SiteStatus {
   readonly problems: readonly string[]
 }
 
-/** Before anything was seen. */
-export const EMPTY_OBSERVED: Observed = {
-  requests: 0,
-  results: 0,
-  ok: 0,
-  failed: 0,
-  byPool: {},
-  byCode: {},
-  latencyMs: { p50: 0, p99: 0 },
-  verdicts: [],
-  egress: { released: 0, withheld: 0, denied: 0, bytes: 0 },
-}
+/** The reason is an error's message, which begins with its code. */
+const heldText = ({ topic, partition, reason, code }: PartitionStatus): string => `${topic}/${partition} ${reason ?? code ?? ''}`.trim()
 
 /** One row a function, over all its members. */
 export function functionStatuses(runners: readonly NamedRunner[]): FunctionStatus[] {
@@ -74,7 +68,8 @@ export function functionStatuses(runners: readonly NamedRunner[]): FunctionStatu
       late: stats.late + (before?.late ?? 0),
       deadLetters: stats.deadLetters + (before?.deadLetters ?? 0),
       lag: lag + (before?.lag ?? 0),
-      held: held === undefined ? (before?.held ?? null) : `${held.topic}/${held.partition} ${held.code ?? ''} ${held.reason ?? ''}`.trim(),
+      held: held === undefined ? (before?.held ?? null) : heldText(held),
+      heldCode: held?.code ?? before?.heldCode ?? null,
     })
   }
   return [...by.values()]

@@ -5,13 +5,15 @@
  */
 import { rmSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { SluiceError } from '../schemas/errors.ts'
+import { errors, SluiceError } from '../schemas/errors.ts'
 import { formatDuration } from '../schemas/units.ts'
 import { withoutEffect } from '../schemas/site.ts'
 import { parseDuration } from './duration.ts'
 import { FUNCTION_NAMES } from './functions.ts'
 import { loadSite, type LoadedSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
+import { NOTHING_OBSERVED } from './observe.ts'
+import { renderError } from './output.ts'
 import { startScreen } from './screen.ts'
 import { untilSignal } from './signals.ts'
 import { SiteProcess } from './site-process.ts'
@@ -34,7 +36,8 @@ export interface StartReport {
   readonly simulated: boolean
   readonly durationMs: number
   readonly drained: boolean
-  readonly functions: Readonly<Record<string, { readonly in: number; readonly out: number; readonly late: number; readonly deadLetters: number }>>
+  /** `held`: where a partition stands still, and why. */
+  readonly functions: Readonly<Record<string, { readonly in: number; readonly out: number; readonly late: number; readonly deadLetters: number; readonly held?: string }>>
   readonly inference: unknown
   readonly health: unknown
   readonly windows: { readonly closed: number }
@@ -44,20 +47,33 @@ export interface StartReport {
 
 /** The document of `sluice start --for … --json`. */
 export function startReport(status: SiteStatus, ledger: StartReport['ledger'], drained: boolean): StartReport {
-  const o = status.observed
+  const { ok, failed, byPool, byCode, latencyMs, verdicts, egress, ...counts } = status.observed ?? NOTHING_OBSERVED
   return {
     site: status.site,
     log: status.log,
     simulated: status.isSimulated,
     durationMs: status.durationMs,
     drained,
-    functions: Object.fromEntries(status.functions.map((f) => [f.name, { in: f.in, out: f.out, late: f.late, deadLetters: f.deadLetters }])),
-    inference: { requests: o.requests, results: o.results, ok: o.ok, failed: o.failed, byPool: o.byPool, byCode: o.byCode, latencyMs: o.latencyMs },
-    health: { verdicts: o.verdicts },
+    functions: Object.fromEntries(
+      status.functions.map((f) => [f.name, { in: f.in, out: f.out, late: f.late, deadLetters: f.deadLetters, ...(f.held === null ? {} : { held: f.held }) }]),
+    ),
+    inference: { ...counts, ok, failed, byPool, byCode, latencyMs },
+    health: { verdicts },
     windows: { closed: status.windowsClosed },
-    egress: { ...o.egress, policy: status.policy },
+    egress: { ...egress, policy: status.policy },
     ledger,
   }
+}
+
+/** What makes the exit code after the document: the ledger, then what kept the site from draining. */
+export function whatIsWrong(status: SiteStatus, ledger: StartReport['ledger'], isUndrained: boolean): SluiceError | null {
+  if (ledger !== null && !ledger.verified) return new SluiceError('SLU_LEDGER_CORRUPT', `size ${ledger.size}`)
+  if (!isUndrained) return null
+  const held = status.functions.find((f) => f.held !== null)
+  if (held?.heldCode != null) return new SluiceError(held.heldCode, `${held.name} held: ${held.held}`)
+  const behind = status.functions.filter((f) => f.lag > 0).map((f) => `${f.name} ${f.lag} records behind`)
+  const { requests, results, parked } = status.observed ?? NOTHING_OBSERVED
+  return new SluiceError('SLU_ENV_NOT_DRAINED', [...behind, `${requests - results - parked} requests without an answer`].join(', '))
 }
 
 export async function start({ siteFile, output, environment }: Invocation, _args: string[], options: Record<string, unknown>): Promise<number> {
@@ -71,6 +87,7 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     loaded,
     functions: FUNCTION_NAMES.filter((name) => loaded.site.functions[name].enabled),
     isSimulating: true,
+    isObserving: true,
     isApplyingTopics: true,
     environment,
     onLog: (severity, message) => {
@@ -89,13 +106,16 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     if (!isLive) output.note(why === 'time' ? `${formatDuration(forMs ?? 0)} are over: producers stop, the site drains` : `${why}: stopping`)
     const drained = why === 'time' ? await site.drain(DRAIN_MS) : false
     const ledger = await site.ledger()
-    const report = startReport(site.status(), ledger, drained)
-    await site.stop(GRACE_MS)
+    const status = site.status()
+    // While the site still knows what it did: stopped, it shows nothing.
     screen.stop()
-    output.json(report)
-    if (why === 'time' && !drained) output.note('the site did not drain within its bound: see functions and inference above')
-    if (ledger !== null && !ledger.verified) throw new SluiceError('SLU_LEDGER_CORRUPT', `size ${ledger.size}`)
-    return 0
+    await site.stop(GRACE_MS)
+    output.json(startReport(status, ledger, drained))
+    const problem = whatIsWrong(status, ledger, why === 'time' && !drained)
+    if (problem === null) return 0
+    // Behind the one document, so not through the error's own.
+    output.note(renderError(problem))
+    return errors[problem.code].exit
   } catch (error) {
     screen.stop()
     await site.stop(GRACE_MS)

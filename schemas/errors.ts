@@ -193,7 +193,7 @@ export const errors = {
     'The clock of the producer runs ahead; one bad clock must not close every window (W1).',
     'Correct the clock of the producer.',
   ),
-  SLU_RECORD_REFUSED: row('a handler refused the record', 'dead-letter', 1, 'See the message of the handler.', 'Correct the record and redrive it.', 422),
+  SLU_RECORD_REFUSED: row('a handler refused the record', 'dead-letter', 1, 'Thrown by handlers of your own; see its message.', 'Correct the record and redrive it.', 422),
   SLU_HANDLER_FAILED: row(
     'a handler threw',
     'dead-letter',
@@ -301,13 +301,6 @@ export const errors = {
     'It is missing, malformed, expired, or its hashes do not match. Nothing leaves.',
     'Correct the bundle; `sluice doctor` names the file.',
   ),
-  SLU_EGRESS_DENIED: row(
-    'the policy does not permit this to leave',
-    'reject',
-    3,
-    'Deny by default: the metric, field or destination is not permitted.',
-    'If it should leave, the bundle must say so.',
-  ),
   SLU_EGRESS_UNKNOWN_FIELD: row(
     'a summary carries a field that has no class',
     'dead-letter',
@@ -358,6 +351,13 @@ export const errors = {
     2,
     'Nothing listens where the site says its processes answer, or it runs on another machine.',
     'Start the site, or name where it answers with --url http://host:port.',
+  ),
+  SLU_ENV_NOT_DRAINED: row(
+    'the site stopped before everything was read and answered',
+    'fatal',
+    2,
+    'It had a bounded time after its producers stopped. Nothing is lost: the next start goes on there.',
+    'Start it again, or look at `sluice ps` for what is behind and why.',
   ),
   SLU_ENV_TOOL: row('a program this needs is missing', 'fatal', 2, 'See the name printed.', 'Install it, or use a command that does without.'),
 } as const satisfies Record<string, ErrorRow>

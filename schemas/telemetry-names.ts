@@ -83,6 +83,9 @@ export const attributeNames = {
   lagKind: 'kind',
   /** Error code of a dead letter or a hold. */
   code: 'code',
+  /** Causes of an error in a log line, outermost first. */
+  errorChain: 'error.chain',
+  attempt: 'attempt',
   pool: 'pool',
   endpoint: 'endpoint',
   reason: 'reason',

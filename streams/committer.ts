@@ -4,9 +4,10 @@
  * Owns: the order of commits, what a refused one means, and the proof of ownership (C8). Invariants: C1 (only what a partition offers), C2
  * (metadata bound checked before it is sent), C3 (an entry refused for its epoch is dropped: the revocation is on its way).
  */
-import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import { asSluiceError, causeChain, SluiceError } from '../schemas/errors.ts'
 import { COMMIT_METADATA_BYTES_MAX, type CommitEntry, type Committed, type LogConsumer } from '../schemas/log.ts'
 import type { Telemetry } from '../schemas/ports.ts'
+import { attributeNames } from '../schemas/telemetry-names.ts'
 import type { RunningPartition } from './partition.ts'
 
 export interface CommitTarget {
@@ -51,7 +52,10 @@ export function createCommitter(consumer: Pick<LogConsumer, 'commit'>, telemetry
         for (const one of due) await send([one])
         return
       }
-      telemetry.log(error.disposition === 'retry' ? 'warn' : 'error', error.message, { topics: [...new Set(due.map(({ target }) => target.topic))].join(', ') })
+      telemetry.log(error.disposition === 'retry' ? 'warn' : 'error', error.message, {
+        [attributeNames.destination]: [...new Set(due.map(({ target }) => target.topic))].join(', '),
+        [attributeNames.errorChain]: causeChain(error.cause).join(': '),
+      })
       if (error.disposition === 'hold') for (const { target } of due) target.running.hold(error)
     }
   }

@@ -51,7 +51,11 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
 
   const hold = (error: SluiceError | null): void => {
     if (error !== null && heldBy?.code !== error.code)
-      telemetry.log('error', error.message, { [attributeNames.function]: environment.functionName, [attributeNames.code]: error.code, chain: causeChain(error).join(': ') })
+      telemetry.log('error', error.message, {
+        [attributeNames.function]: environment.functionName,
+        [attributeNames.code]: error.code,
+        [attributeNames.errorChain]: causeChain(error.cause).join(': '),
+      })
     heldBy = error
   }
 
@@ -69,7 +73,12 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
         if (error.disposition === 'fatal') environment.onFatal(error)
         if (isDeadLetter) hold(new SluiceError('SLU_LOG_DLQ_UNWRITABLE', '', error))
         else if (error.disposition !== 'retry') hold(error)
-        else telemetry.log('warn', error.message, { [attributeNames.function]: environment.functionName, attempt })
+        else
+          telemetry.log('warn', error.message, {
+            [attributeNames.function]: environment.functionName,
+            [attributeNames.attempt]: attempt,
+            [attributeNames.errorChain]: causeChain(error.cause).join(': '),
+          })
         stats.retries++
         await sleep(clock, retryDelayMs(attempt, environment.retry, environment.random), signal)
       }

@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import test from 'ava'
 import { renderLine, renderScreen } from '../../cli/screen.ts'
-import { startReport } from '../../cli/start.ts'
+import { startReport, whatIsWrong } from '../../cli/start.ts'
 import type { SiteStatus } from '../../cli/site-status.ts'
 
 const status: SiteStatus = {
@@ -9,7 +9,7 @@ const status: SiteStatus = {
   log: 'embedded',
   isSimulated: true,
   durationMs: 12_300,
-  functions: [{ name: 'assess-health', in: 10, out: 4, late: 0, deadLetters: 1, lag: 2, held: 'hardware.telemetry/3 SLU_LOG_DLQ_UNWRITABLE' }],
+  functions: [{ name: 'assess-health', in: 10, out: 4, late: 0, deadLetters: 1, lag: 2, held: 'hardware.telemetry/3 SLU_LOG_DLQ_UNWRITABLE', heldCode: 'SLU_LOG_DLQ_UNWRITABLE' }],
   pools: [
     {
       name: 'blackwell-a',
@@ -24,6 +24,10 @@ const status: SiteStatus = {
   observed: {
     requests: 5,
     results: 5,
+    parked: 0,
+    earlier: 0,
+    doubled: 0,
+    untracked: 0,
     ok: 4,
     failed: 1,
     byPool: { 'blackwell-a': 4 },
@@ -42,7 +46,7 @@ const status: SiteStatus = {
 test('start: the report holds the names that scripts read', (t) => {
   const report = startReport(status, { size: 9, root: 'r', verified: true }, true)
   t.deepEqual(Object.keys(report), ['site', 'log', 'simulated', 'durationMs', 'drained', 'functions', 'inference', 'health', 'windows', 'egress', 'ledger'])
-  t.deepEqual(report.functions['assess-health'], { in: 10, out: 4, late: 0, deadLetters: 1 })
+  t.deepEqual(report.functions['assess-health'], { in: 10, out: 4, late: 0, deadLetters: 1, held: 'hardware.telemetry/3 SLU_LOG_DLQ_UNWRITABLE' })
   t.like(report.inference as object, { requests: 5, results: 5, ok: 4, failed: 1 })
 })
 
@@ -52,4 +56,17 @@ test('start: the screen says SIMULATED, names what is held and why, and never ex
     t.true(plain.includes(words), words)
   for (const line of stripVTControlCharacters(renderScreen(status, 60)).split('\n')) t.true(line.length <= 60, line)
   t.regex(renderLine(status), /requests 5\/5.*egress 2\/1\/1.*assess-health held/)
+})
+
+test('start: the exit code tells why a site did not drain: the held function’s error, else how far it is behind; a broken ledger comes first', (t) => {
+  const sound = { size: 9, root: 'r', verified: true }
+  t.is(whatIsWrong(status, sound, false), null)
+  t.is(whatIsWrong(status, { ...sound, verified: false }, true)?.code, 'SLU_LEDGER_CORRUPT')
+  t.is(whatIsWrong(status, sound, true)?.code, 'SLU_LOG_DLQ_UNWRITABLE')
+  const behind = { ...status, functions: status.functions.map((f) => ({ ...f, held: null, heldCode: null })) }
+  t.regex(whatIsWrong(behind, sound, true)?.message ?? '', /^SLU_ENV_NOT_DRAINED.*assess-health 2 records behind, 0 requests without an answer/)
+})
+
+test('start: a process that runs single functions shows their counts and nothing of requests', (t) => {
+  t.regex(renderLine({ ...status, observed: null }), /^up 12\.3 s {2}assess-health 10 in, 4 out {2}assess-health held/)
 })

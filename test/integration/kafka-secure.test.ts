@@ -2,7 +2,8 @@
  * A broker with TLS, passwords and ACLs: what a site in production has.
  *
  * Listeners: SECURE (TLS and SCRAM-SHA-512), MUTUAL (TLS with client certificates), PLAINTEXT (its user is the broker's own administrator).
- * `operator` may do everything; `guest` may read and write what aggregate-metrics needs, but not write to its input.
+ * `operator` may do everything; `guest` may read and write what aggregate-metrics needs, but not write to its input; `egress` what docs/kafka-access.md
+ * gives forward-summaries.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,13 +21,14 @@ import { topicSpecs } from '../../schemas/topics.ts'
 import { createRunner } from '../../streams/runner.ts'
 import { makeCertificates, type Certificates } from '../helpers/certificates.ts'
 import { testCodecs } from '../helpers/codecs.ts'
+import { siteInFolder, startSluice } from '../helpers/site.ts'
 import { until } from '../helpers/until.ts'
 
 const { available, reason } = await isKafkaAvailable()
 if (!available && process.env['SLUICE_REQUIRE_KAFKA'] === '1') throw new Error(`SLUICE_REQUIRE_KAFKA is set and Kafka cannot be started: ${reason}`)
 const kafkaTest = available ? test.serial : test.skip
 
-const PASSWORDS = { operator: 'operator-secret', guest: 'guest-secret' } as const
+const PASSWORDS = { operator: 'operator-secret', guest: 'guest-secret', egress: 'egress-secret' } as const
 const dir = mkdtempSync(join(tmpdir(), 'sluice-secure-'))
 let kafka: KafkaCluster | null = null
 let pem: Certificates | null = null
@@ -85,7 +87,11 @@ test.before(async (t) => {
   })
   const admin = new kafkajs.Kafka({ brokers: kafka.bootstrap, logLevel: kafkajs.logLevel.NOTHING }).admin()
   await admin.connect()
-  const guest = (type: number, name: string, ...operations: number[]) => operations.map((operation) => allow('User:guest', type, name, operation))
+  const allowed =
+    (user: keyof typeof PASSWORDS) =>
+    (type: number, name: string, ...operations: number[]) =>
+      operations.map((operation) => allow(`User:${user}`, type, name, operation))
+  const [guest, egress] = [allowed('guest'), allowed('egress')]
   await admin.createAcls({
     acl: [
       ...guest(resource.TOPIC, 'hardware.telemetry', op.READ, op.DESCRIBE, op.DESCRIBE_CONFIGS),
@@ -93,6 +99,9 @@ test.before(async (t) => {
         guest(resource.TOPIC, name, op.READ, op.WRITE, op.DESCRIBE, op.DESCRIBE_CONFIGS),
       ),
       ...guest(resource.GROUP, 'sluice.aggregate-metrics', op.READ),
+      ...egress(resource.TOPIC, 'metrics.windows', op.READ, op.DESCRIBE, op.DESCRIBE_CONFIGS),
+      ...['egress.receipts', 'metrics.windows.dlq'].flatMap((name) => egress(resource.TOPIC, name, op.WRITE, op.DESCRIBE, op.DESCRIBE_CONFIGS)),
+      ...egress(resource.GROUP, 'sluice.forward-summaries', op.READ),
     ],
   })
   await admin.disconnect()
@@ -233,4 +242,27 @@ kafkaTest('secure kafka: a right that is lacking is SLU_LOG_FORBIDDEN, naming wh
     t.regex(codes[1] ?? '', /^SLU_LOG_FORBIDDEN group another/)
     t.regex(codes[2] ?? '', /^SLU_LOG_FORBIDDEN fenced producer holder/)
   })
+})
+
+kafkaTest('secure kafka: the egress process runs with the rights of docs/kafka-access.md alone: it reads summaries and no prompt, answer or telemetry', async (t) => {
+  t.timeout(90_000)
+  await using(secure('operator'), (driver) => driver.admin().createTopics(topicSpecs({ prefix: '', partitions: 1, replication: 1, maxMessageBytes: 1 << 20 })))
+  const caFile = join(dir, 'ca.pem')
+  const site = siteInFolder((s) => {
+    s['log'] = {
+      driver: 'kafka',
+      topics: { partitions: 1 },
+      kafka: { brokers: secure('egress').brokers, tls: { caFile }, sasl: { mechanism: 'scram-sha-512', usernameEnv: 'TEST_KAFKA_USER', passwordEnv: 'TEST_KAFKA_PASSWORD' } },
+    }
+  })
+  const running = startSluice(['run', 'forward-summaries', '--site', site.file], { TEST_KAFKA_USER: 'egress', TEST_KAFKA_PASSWORD: PASSWORDS.egress })
+  const committed = async (): Promise<boolean> => (await using(secure('operator'), (driver) => driver.admin().committed('sluice.forward-summaries', 'metrics.windows'))).size > 0
+  await until(() => running.stderr().includes('running'), 30_000, running.stderr)
+  await using(secure('operator'), (driver) => driver.producer().send([{ topic: 'metrics.windows', key: null, value: Buffer.from('no summary') }]))
+  await until(committed, 30_000, running.stderr)
+  running.child.kill('SIGTERM')
+  const ended = await running.finished
+  t.is(ended.code, 0, ended.stderr)
+  t.notRegex(ended.stderr, /SLU_LOG_FORBIDDEN/)
+  site.remove()
 })

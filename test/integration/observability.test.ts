@@ -101,6 +101,7 @@ test.serial(
       loaded,
       functions: FUNCTION_NAMES,
       isSimulating: true,
+      isObserving: true,
       isApplyingTopics: true,
       environment: process.env,
       onLog: (_severity, message) => void logged.push(message),
@@ -161,7 +162,7 @@ test.serial(
       t.is(find('process inference.requests')?.parentSpanId, find('create inference.requests')?.spanId)
       t.is(find('POST')?.parentSpanId, find('process inference.requests')?.spanId, 'the endpoint’s call belongs to the handler')
       t.is(find('send inference.results')?.parentSpanId, find('process inference.requests')?.spanId)
-      await until(() => running.status().observed.results > 0, 10_000)
+      await until(() => (running.status().observed?.results ?? 0) > 0, 10_000)
 
       const ps = await sluice(['ps', '--json', '--url', running.status().healthUrl as string])
       t.is(ps.code, 0, ps.stderr)
