@@ -66,8 +66,10 @@ function buildProgram(done: (code: number) => void): Command {
     'where processes answer; default: observability.health.listen of the site',
   )
   const topics = program.command('topics').description('the topics of the site').exitOverride()
-  verb(topics, 'apply', 'create what is missing, check what exists', topicsApply)
-  verb(topics, 'ls', 'topics with partitions, settings and sizes', topicsList)
+  const more = '--topics <list>'
+  const moreText = 'further topics, separated by commas; the inputs of an AWS Lambda handler'
+  verb(topics, 'apply [handlers...]', 'create what is missing, check what exists; with handler files, their topics too', topicsApply).option(more, moreText)
+  verb(topics, 'ls [handlers...]', 'topics with partitions, settings and sizes', topicsList).option(more, moreText)
   verb(program, 'send <topic>', 'append records from standard input or a file', send)
     .option('--key <key>', 'record key')
     .option('--file <file>', 'read the value from a file instead of standard input')

@@ -64,7 +64,7 @@ export function renderError(error: SluiceError): string {
   if (error instanceof SiteProblemsError)
     for (const p of error.problems) lines.push(`  ${error.file}${p.line === null ? '' : `:${p.line}`}  ${p.key === '' ? '' : `${p.key}: `}${p.message}`)
   for (const message of causeChain(error.cause)) lines.push(paint('dim', `  because ${message.split('\n')[0]}`))
-  lines.push(`  fix: ${row.fix}      sluice help ${error.code}`)
+  lines.push(`  fix: ${error.fix}      sluice help ${error.code}`)
   return lines.join('\n')
 }
 
@@ -78,7 +78,7 @@ export function reportError(thrown: unknown, output: Output): number {
         code: error.code,
         what: row.what,
         detail: error.detail,
-        fix: row.fix,
+        fix: error.fix,
         chain: causeChain(error.cause),
         ...(error instanceof SiteProblemsError ? { file: error.file, problems: error.problems } : {}),
       },

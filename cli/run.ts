@@ -13,6 +13,7 @@ import type { Invocation } from './invocation.ts'
 import { startScreen } from './screen.ts'
 import { SiteProcess } from './site-process.ts'
 import { untilSignal } from './signals.ts'
+import { applyCommand, topicList } from './topics.ts'
 
 const GRACE_MS = 5000
 const SIMULATED = 'simulated-site'
@@ -26,14 +27,7 @@ function lambdaSettings(options: Record<string, unknown>, brokers: readonly stri
   }
   return {
     bootstrapServers: brokers.join(','),
-    ...(typeof topics === 'string'
-      ? {
-          topics: topics
-            .split(',')
-            .map((topic) => topic.trim())
-            .filter((topic) => topic !== ''),
-        }
-      : {}),
+    ...(typeof topics === 'string' ? { topics: topicList(topics) } : {}),
     ...(batchSize === undefined ? {} : { batchSize: whole('batch-size', batchSize) }),
     ...(typeof batchWindow === 'string' ? { batchWindowMs: parseDuration(batchWindow, 'batch-window') } : {}),
     ...(typeof timeout === 'string' ? { timeoutMs: parseDuration(timeout, 'timeout') } : {}),
@@ -60,7 +54,19 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
       if (severity !== 'debug') output.note(`${severity.padEnd(5)} ${message}`)
     },
   })
-  await site.start()
+  await site.start().catch((error: unknown) => {
+    if (!(error instanceof SluiceError) || error.code !== 'SLU_LOG_TOPIC_MISSING') throw error
+    throw new SluiceError(
+      error.code,
+      error.detail,
+      error.cause,
+      applyCommand(
+        siteFile,
+        args.filter((arg) => arg !== SIMULATED),
+        options,
+      ),
+    )
+  })
   output.note(`sluice ${loaded.site.site}: ${args.join(', ')} running; metrics at ${site.status().metricsUrl ?? 'nowhere'}`)
   const screen = startScreen(() => site.status(), 'lines')
   try {

@@ -1,27 +1,56 @@
-/** `sluice topics apply|ls`: create what is missing, show what is there, say what breaks a guarantee (W1, R1). */
+/**
+ * `sluice topics apply|ls`: create what is missing, show what is there, say what breaks a guarantee (W1, R1).
+ *
+ * Owns: the topics of handlers outside of the site's table, with the settings their kind needs, and the command that creates them.
+ */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogAdmin, TopicInfo, TopicSpec } from '../schemas/log.ts'
 import type { Site } from '../schemas/site.ts'
-import { topicSpecs } from '../schemas/topics.ts'
+import { topicRow, topics, topicSpecs, type TopicRow } from '../schemas/topics.ts'
+import type { AnyFunction } from '../streams/define-function.ts'
+import { isFunctionName } from './functions.ts'
+import { loadHandler } from './load-handler.ts'
 import { loadSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
 import { openLog } from './open-log.ts'
 
-/** Topics of the table, plus source topics of the site that the table does not have. */
-export function siteTopicSpecs(site: Site): TopicSpec[] {
-  const { partitions, replication, maxMessageBytes } = site.log.topics
-  const specs = topicSpecs({ prefix: site.topicPrefix, partitions, replication, maxMessageBytes })
-  const known = new Set(specs.map((s) => s.name))
-  const like = specs[0]
-  if (like === undefined) return specs
-  const extra = site.sources.map((s) => site.topicPrefix + s.topic).filter((name) => !known.has(name))
+const HOUR_MS = 3_600_000
+
+/** What a handler touches, as rows: settings as its kind needs them (start-checks.ts). Topics of the site's own table are among them. */
+export function handlerTopics(definition: AnyFunction): TopicRow[] {
+  const isWindowed = definition.kind === 'window' || definition.kind === 'combine'
+  const of = `${definition.name} (${definition.kind})`
   return [
-    ...specs,
-    ...extra.flatMap((name) => [
-      { ...like, name },
-      { ...like, name: `${name}.dlq` },
-    ]),
+    ...(definition.kind === 'fold' ? [topicRow(definition.stateTopic, `state of ${of}`, { cleanup: 'compact', retentionMs: -1 })] : []),
+    ...(definition.kind === 'task' && definition.once !== undefined
+      ? [topicRow(definition.once.resultsTopic, `results of ${of}`, { companions: [], retentionMs: 72 * HOUR_MS + definition.once.dedupeMs })]
+      : []),
+    ...definition.inputs.map((topic) => topicRow(topic, `input of ${of}`, { companions: isWindowed ? ['late', 'dlq'] : ['dlq'] })),
+    ...definition.outputs.map((topic) => topicRow(topic, `output of ${of}`, { companions: [] })),
   ]
+}
+
+/** Rows of one topic as one: compacted and kept for ever if one says so, the companions of all. */
+function oneRow([first, ...rest]: readonly [TopicRow, ...TopicRow[]]): TopicRow {
+  return rest.reduce(
+    (a, b) => ({
+      ...a,
+      cleanup: a.cleanup === 'compact' ? a.cleanup : b.cleanup,
+      retentionMs: a.retentionMs === -1 || b.retentionMs === -1 ? -1 : Math.max(a.retentionMs, b.retentionMs),
+      companions: [...new Set([...a.companions, ...b.companions])],
+    }),
+    first,
+  )
+}
+
+/** Topics of the table, source topics of the site that the table does not have, and `more`. The table's own settings are kept. */
+export function siteTopicSpecs(site: Site, more: readonly TopicRow[] = []): TopicSpec[] {
+  const { partitions, replication, maxMessageBytes } = site.log.topics
+  const extra = Map.groupBy([...site.sources.map((s) => topicRow(s.topic, s.format)), ...more], (row) => row.name)
+  const own = topics.map((row) => ({ ...row, companions: [...new Set([...row.companions, ...(extra.get(row.name) ?? []).flatMap((r) => r.companions)])] }))
+  const known = new Set(topics.map((row) => row.name))
+  const others = [...extra].flatMap(([name, rows]) => (known.has(name) ? [] : [oneRow(rows as [TopicRow, ...TopicRow[]])]))
+  return topicSpecs({ prefix: site.topicPrefix, partitions, replication, maxMessageBytes }, [...own, ...others])
 }
 
 export interface TopicProblem {
@@ -53,19 +82,43 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
 }
 
 /** Creates what is missing. Throws SLU_LOG_TOPIC_MISCONFIGURED naming every problem that creation does not solve. */
-export async function applyTopics(admin: LogAdmin, site: Site): Promise<{ created: string[]; existing: string[] }> {
-  const specs = siteTopicSpecs(site)
+export async function applyTopics(admin: LogAdmin, site: Site, more: readonly TopicRow[] = []): Promise<{ created: string[]; existing: string[] }> {
+  const specs = siteTopicSpecs(site, more)
   const result = await admin.createTopics(specs)
   const problems = topicProblems(specs, await admin.topics())
   if (problems.length > 0) throw new SluiceError('SLU_LOG_TOPIC_MISCONFIGURED', problems.map((p) => `${p.topic} ${p.message}`).join('; '))
   return result
 }
 
-export async function topicsApply({ siteFile, output, environment }: Invocation): Promise<number> {
+/** Topics given as a list with commas. */
+export function topicList(given: unknown): string[] {
+  const names = typeof given === 'string' ? given.split(',').map((name) => name.trim()) : []
+  for (const name of names) if (name !== '' && !/^[a-zA-Z0-9._-]{1,200}$/.test(name)) throw new SluiceError('SLU_USE', `--topics ${name}: must be a topic name`)
+  return names.filter((name) => name !== '')
+}
+
+/** Topics of handler files and of `--topics`, which are also the inputs of the AWS Lambda handlers among them. */
+async function rowsOf(args: readonly string[], options: Record<string, unknown>): Promise<TopicRow[]> {
+  const named = topicList(options['topics'])
+  const rows = named.map((name) => topicRow(name, 'named on the command line'))
+  for (const arg of args) if (!isFunctionName(arg)) rows.push(...handlerTopics(await loadHandler(arg, { topics: named })))
+  return rows
+}
+
+/** The command that creates what is missing for these arguments of `sluice run`. */
+export function applyCommand(siteFile: string, args: readonly string[], options: Record<string, unknown>): string {
+  const named = topicList(options['topics'])
+  const words = ['sluice topics apply', ...args.filter((arg) => !isFunctionName(arg)), ...(named.length > 0 ? ['--topics', named.join(',')] : [])]
+  if (siteFile !== 'site.yaml') words.push('--site', siteFile)
+  return words.map((word, i) => (i === 0 || /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ')
+}
+
+export async function topicsApply({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   const loaded = loadSite(siteFile)
+  const more = await rowsOf(args, options)
   const log = await openLog(loaded, environment)
   try {
-    const { created, existing } = await applyTopics(log.admin(), loaded.site)
+    const { created, existing } = await applyTopics(log.admin(), loaded.site, more)
     output.json({ created, existing })
     for (const name of created) output.line(`created  ${name}`)
     output.line(`${created.length} created, ${existing.length} existed`)
@@ -75,13 +128,14 @@ export async function topicsApply({ siteFile, output, environment }: Invocation)
   }
 }
 
-export async function topicsList({ siteFile, output, environment }: Invocation): Promise<number> {
+export async function topicsList({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   const loaded = loadSite(siteFile)
+  const more = await rowsOf(args, options)
   const log = await openLog(loaded, environment)
   try {
     const admin = log.admin()
     const infos = await admin.topics()
-    const specs = siteTopicSpecs(loaded.site)
+    const specs = siteTopicSpecs(loaded.site, more)
     const problems = topicProblems(specs, infos)
     const ours = new Set(specs.map((s) => s.name))
     const rows = await Promise.all(

@@ -95,7 +95,13 @@ export const errors = {
     'The principal lacks an ACL for this topic, group or transactional id.',
     'Grant it (docs/kafka-access.md lists what each function needs) and restart.',
   ),
-  SLU_LOG_TOPIC_MISSING: row('a topic does not exist', 'fatal', 2, 'Sluice never relies on automatic creation.', 'Run `sluice topics apply`.'),
+  SLU_LOG_TOPIC_MISSING: row(
+    'a topic does not exist',
+    'fatal',
+    2,
+    'Sluice never relies on automatic creation.',
+    'Run `sluice topics apply`, with the files of your own handlers behind it, or `--topics a,b`.',
+  ),
   SLU_LOG_TOPIC_MISCONFIGURED: row(
     'a topic has settings that break a guarantee',
     'fatal',
@@ -364,16 +370,18 @@ export const errors = {
 
 export type ErrorCode = keyof typeof errors
 
-/** The one error class. `detail` says which (file, topic, field…), never why again; `cause` carries the chain. */
+/** The one error class. `detail` says which (file, topic, field…), never why again; `cause` carries the chain; `fix` is the row's unless it can be said more exactly. */
 export class SluiceError extends Error {
   readonly code: ErrorCode
   readonly detail: string
+  readonly fix: string
 
-  constructor(code: ErrorCode, detail: string, cause?: unknown) {
+  constructor(code: ErrorCode, detail: string, cause?: unknown, fix: string = errors[code].fix) {
     super(`${code}: ${errors[code].what}${detail === '' ? '' : `: ${detail}`}`, cause === undefined ? undefined : { cause })
     this.name = 'SluiceError'
     this.code = code
     this.detail = detail
+    this.fix = fix
   }
 
   get disposition(): Disposition {

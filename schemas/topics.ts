@@ -20,7 +20,8 @@ export interface TopicRow {
 
 const HOUR = 3_600_000
 const COMPANION_HEADER_BYTES = 64 * 1024
-const t = (name: string, value: string, more: Partial<TopicRow> = {}): TopicRow => ({
+/** A row with the usual settings. */
+export const topicRow = (name: string, value: string, more: Partial<TopicRow> = {}): TopicRow => ({
   name,
   value,
   timestampType: 'LogAppendTime',
@@ -32,17 +33,17 @@ const t = (name: string, value: string, more: Partial<TopicRow> = {}): TopicRow 
 })
 
 export const topics: readonly TopicRow[] = [
-  t('telemetry.dcgm', 'Prometheus text as dcgm-exporter prints it'),
-  t('telemetry.neuron', 'neuron-monitor JSON'),
-  t('hardware.telemetry', 'Avro NodeBatch', { companions: ['late', 'dlq'] }),
-  t('hardware.health', 'Avro HealthEvent', { retentionMs: 168 * HOUR }),
-  t('device.health', 'Avro DeviceHealth', { cleanup: 'compact', retentionMs: -1 }),
-  t('pool.health', 'Avro EndpointHealth', { cleanup: 'compact', retentionMs: -1 }),
-  t('metrics.partials', 'Avro WindowPartial, WindowMarker', { companions: ['late', 'dlq'], retentionMs: 168 * HOUR }),
-  t('metrics.windows', 'Avro WindowSummary', { retentionMs: 168 * HOUR }),
-  t('inference.requests', 'Avro InferenceRequest or JSON of the same shape', { partitions: 'requests' }),
-  t('inference.results', 'Avro InferenceResult or JSON', { partitions: 'requests', retentionMs: 72 * HOUR }),
-  t('egress.receipts', 'Avro EgressReceipt', { retentionMs: 720 * HOUR }),
+  topicRow('telemetry.dcgm', 'Prometheus text as dcgm-exporter prints it'),
+  topicRow('telemetry.neuron', 'neuron-monitor JSON'),
+  topicRow('hardware.telemetry', 'Avro NodeBatch', { companions: ['late', 'dlq'] }),
+  topicRow('hardware.health', 'Avro HealthEvent', { retentionMs: 168 * HOUR }),
+  topicRow('device.health', 'Avro DeviceHealth', { cleanup: 'compact', retentionMs: -1 }),
+  topicRow('pool.health', 'Avro EndpointHealth', { cleanup: 'compact', retentionMs: -1 }),
+  topicRow('metrics.partials', 'Avro WindowPartial, WindowMarker', { companions: ['late', 'dlq'], retentionMs: 168 * HOUR }),
+  topicRow('metrics.windows', 'Avro WindowSummary', { retentionMs: 168 * HOUR }),
+  topicRow('inference.requests', 'Avro InferenceRequest or JSON of the same shape', { partitions: 'requests' }),
+  topicRow('inference.results', 'Avro InferenceResult or JSON', { partitions: 'requests', retentionMs: 72 * HOUR }),
+  topicRow('egress.receipts', 'Avro EgressReceipt', { retentionMs: 720 * HOUR }),
 ]
 
 export interface TopicSettings {
@@ -52,8 +53,8 @@ export interface TopicSettings {
   readonly maxMessageBytes: number
 }
 
-/** Every topic to create, companions included, with broker names. */
-export function topicSpecs(settings: TopicSettings): TopicSpec[] {
+/** Every topic to create, companions included, with broker names, each once. */
+export function topicSpecs(settings: TopicSettings, rows: readonly TopicRow[] = topics): TopicSpec[] {
   const spec = (row: TopicRow, suffix: '' | '.late' | '.dlq'): TopicSpec => ({
     name: settings.prefix + row.name + suffix,
     partitions: settings.partitions,
@@ -64,5 +65,8 @@ export function topicSpecs(settings: TopicSettings): TopicSpec[] {
     retentionMs: suffix === '' ? row.retentionMs : 168 * HOUR,
     maxMessageBytes: settings.maxMessageBytes + (suffix === '' ? 0 : COMPANION_HEADER_BYTES),
   })
-  return topics.flatMap((row) => [spec(row, ''), ...row.companions.map((c) => spec(row, `.${c}`))])
+  const specs = new Map<string, TopicSpec>()
+  // A handler may read another's dead letters: they stay what they are.
+  for (const each of rows.flatMap((row) => [spec(row, ''), ...row.companions.map((c) => spec(row, `.${c}`))])) if (!specs.has(each.name)) specs.set(each.name, each)
+  return [...specs.values()]
 }

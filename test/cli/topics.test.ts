@@ -1,7 +1,9 @@
 import test from 'ava'
-import { siteTopicSpecs, topicProblems } from '../../cli/topics.ts'
+import { applyCommand, handlerTopics, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
 import type { TopicInfo, TopicSpec } from '../../schemas/log.ts'
 import { validateSite, type Site } from '../../schemas/site.ts'
+import type { AnyFunction } from '../../streams/define-function.ts'
+import { checkTopics } from '../../streams/start-checks.ts'
 
 const site = validateSite({ site: 'hall-1', topicPrefix: 'x.', pseudonyms: { keyEnv: 'K' }, sources: [{ topic: 'telemetry.extra', format: 'dcgm-exporter' }] }).site as Site
 const asInfo = (s: TopicSpec): TopicInfo => ({ name: s.name, partitions: s.partitions, timestampType: s.timestampType, cleanup: s.cleanup, retentionMs: s.retentionMs })
@@ -9,6 +11,9 @@ const asInfo = (s: TopicSpec): TopicInfo => ({ name: s.name, partitions: s.parti
 test('topics: sources outside the table get a topic and a DLQ too', (t) => {
   const names = siteTopicSpecs(site).map((s) => s.name)
   t.true(names.includes('x.telemetry.extra') && names.includes('x.telemetry.extra.dlq'))
+  const [source, dlq] = ['', '.dlq'].map((suffix) => siteTopicSpecs(site).find((s) => s.name === `x.telemetry.extra${suffix}`))
+  t.is(dlq?.timestampType, 'CreateTime', 'a dead letter keeps the time of its record (D2)')
+  t.true((dlq?.maxMessageBytes ?? 0) > (source?.maxMessageBytes ?? 0), 'and has room for its headers')
 })
 
 test('topics: what exists as specified is no problem, what is missing is named', (t) => {
@@ -29,4 +34,44 @@ test('topics: settings that break a guarantee are named: W1, R1, a compacted log
   t.regex(change('x.inference.results', { partitions: 5 }).join(), /must be equal \(R1\)/)
   t.regex(change('x.metrics.windows', { cleanup: 'compact' }).join(), /records would be lost/)
   t.regex(change('x.pool.health', { cleanup: 'delete' }).join(), /must be compact/)
+})
+
+const base = { name: 'f', inputs: ['orders'], outputs: ['sizes'] }
+/** As far as topics go. */
+const handlers = [
+  { ...base, kind: 'map' },
+  { ...base, kind: 'lambda' },
+  { ...base, kind: 'task' },
+  { ...base, kind: 'task', once: { resultsTopic: 'sizes', dedupeMs: 7 * 86_400_000 } },
+  { ...base, kind: 'fold', outputs: ['notes', 'state'], stateTopic: 'state' },
+  { ...base, kind: 'window', outputs: ['partials'], partialsTopic: 'partials' },
+  { ...base, kind: 'combine', inputs: ['partials'], outputs: ['sizes'] },
+  { ...base, kind: 'window', inputs: ['metrics.windows'], outputs: ['partials'], partialsTopic: 'partials' },
+  { ...base, kind: 'map', inputs: ['telemetry.dcgm.dlq'] },
+] as unknown as AnyFunction[]
+
+test('topics: what a handler of any kind needs is created so that it starts, its dead letters and late records included', (t) => {
+  for (const handler of handlers) {
+    t.throws(() => checkTopics(handler, 'x.', siteTopicSpecs(site).map(asInfo)), { message: /SLU_LOG_TOPIC_MISSING/ }, handler.kind)
+    const specs = siteTopicSpecs(site, handlerTopics(handler))
+    t.notThrows(() => checkTopics(handler, 'x.', specs.map(asInfo)), handler.kind)
+    t.deepEqual(topicProblems(specs, specs.map(asInfo)), [])
+    t.is(new Set(specs.map((s) => s.name)).size, specs.length)
+  }
+})
+
+test('topics: several handlers on one topic make one of it: a state is compacted whoever else writes it, the table keeps its settings', (t) => {
+  const specs = new Map(siteTopicSpecs(site, handlers.flatMap(handlerTopics)).map((s) => [s.name, s]))
+  t.like(specs.get('x.state'), { cleanup: 'compact', retentionMs: -1 })
+  t.like(specs.get('x.state.dlq'), { cleanup: 'delete', timestampType: 'CreateTime' })
+  t.like(specs.get('x.partials'), { timestampType: 'LogAppendTime', cleanup: 'delete' })
+  t.true(specs.has('x.partials.late') && specs.has('x.orders.late') && specs.has('x.metrics.windows.late'))
+  const table = new Map(siteTopicSpecs(site).map((s) => [s.name, s]))
+  for (const [name, spec] of table) t.deepEqual(specs.get(name), spec)
+})
+
+test('topics: the command that creates what is missing can be pasted', (t) => {
+  t.is(applyCommand('site.yaml', ['route-inference', 'a/count-bytes.ts'], {}), 'sluice topics apply a/count-bytes.ts')
+  t.is(applyCommand('my site.yaml', ["it's.mjs"], { topics: 'a, b' }), `sluice topics apply 'it'\\''s.mjs' --topics a,b --site 'my site.yaml'`)
+  t.throws(() => topicList('a,b c'), { message: /SLU_USE.*b c/ })
 })
