@@ -14,7 +14,10 @@ import { openLog, type Environment } from './open-log.ts'
 import { readPolicy, verifyLedgerFolder } from './open-egress.ts'
 import { pseudonymKey } from './secrets.ts'
 import { unheardNotes } from './telemetry-heard.ts'
+import type { ProcessStatus } from './site-status.ts'
 import { siteTopicSpecs, topicProblems } from './topics.ts'
+
+const ANSWER_MS = 1000
 
 export interface Check {
   readonly name: string
@@ -51,6 +54,17 @@ async function portIsFree(listen: string): Promise<string> {
   })
   await new Promise<void>((resolve) => server.close(() => resolve()))
   return `${listen} is free`
+}
+
+/** The process id of this very site where it runs already and answers; null otherwise. */
+async function runningSite(listen: string, site: string): Promise<number | null> {
+  try {
+    const answer = await fetch(`http://${listen}/status`, { signal: AbortSignal.timeout(ANSWER_MS) })
+    const status = (await answer.json()) as Partial<ProcessStatus>
+    return status.site === site && typeof status.pid === 'number' ? status.pid : null
+  } catch {
+    return null
+  }
 }
 
 function folderIsWritable(path: string, code: ErrorCode): string {
@@ -125,9 +139,13 @@ export async function diagnose(loaded: LoadedSite, environment: Environment, not
     }),
     ...(site.log.driver === 'embedded' ? [await check('log folder', () => folderIsWritable(loaded.pathOf(site.log.embedded.dir), 'SLU_LOG_STORAGE'))] : []),
     ...(await logChecks(loaded, environment, notes)),
-    await check('metrics port', () => portIsFree(site.observability.metrics.listen)),
-    await check('health port', () => portIsFree(site.observability.health.listen)),
   ]
+  const running = await runningSite(site.observability.health.listen, site.site)
+  for (const [name, listen] of [
+    ['metrics port', site.observability.metrics.listen],
+    ['health port', site.observability.health.listen],
+  ] as const)
+    checks.push(await check(name, () => (running === null ? portIsFree(listen) : `${listen} is of the running site, pid ${running}`)))
   if (site.functions['forward-summaries'].enabled) {
     checks.push(await check('policy', () => readPolicy(loaded)))
     checks.push(await check('ledger', () => verifyLedgerFolder(loaded)))

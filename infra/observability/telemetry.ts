@@ -60,6 +60,17 @@ function splitListen(listen: string): { host: string; port: number } {
   return { host: listen.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(listen.slice(at + 1)) }
 }
 
+/** Errors reach the SDK's diagnostics as JSON with a stack: the message is what people want. */
+function plain(message: string): string {
+  if (!message.startsWith('{')) return message
+  try {
+    const { message: inner } = JSON.parse(message) as { message?: unknown }
+    return typeof inner === 'string' ? inner : message
+  } catch {
+    return message
+  }
+}
+
 async function freePort(host: string): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => {
@@ -107,7 +118,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Running
     ...(hasOtlp('LOGS') ? {} : { logRecordProcessors: [] }),
   })
   // The SDK's own diagnostics write to stdout by default, where `--json` promises one document.
-  const say = (severity: 'error' | 'warn' | 'info' | 'debug') => (message: string) => options.onLog(severity, `opentelemetry: ${message}`)
+  const say = (severity: 'error' | 'warn' | 'info' | 'debug') => (message: string) => options.onLog(severity, `opentelemetry: ${plain(message)}`)
   diag.setLogger(
     { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug'), verbose: say('debug') },
     { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },

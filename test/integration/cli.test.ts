@@ -1,6 +1,7 @@
 /** The verbs as a person or a script meets them: exit codes, one JSON document on stdout, errors that say what to do. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import test from 'ava'
@@ -210,4 +211,19 @@ test('cli: an outside handler file runs from any folder, and a broken one is nam
   t.is(run.code, 1, run.stderr)
   t.is(json(run.stdout).error.code, 'SLU_HANDLER_INVALID')
   site.remove()
+})
+
+test('cli: doctor takes the ports of this very site, running already, for its own; another site’s are taken', async (t) => {
+  const holder = createHttpServer((_request, response) => response.end(JSON.stringify({ site: 'hall-1', pid: 4711 })))
+  await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve))
+  const listen = `127.0.0.1:${(holder.address() as AddressInfo).port}`
+  const portCheck = async (name: string): Promise<{ ok: boolean; code: string | null; detail: string } | undefined> => {
+    const site = siteInFolder((s) => Object.assign(s, { site: name, observability: { ...s.observability, health: { listen } } }))
+    const run = await sluice(['doctor', '--json', '--site', site.file])
+    site.remove()
+    return (JSON.parse(run.stdout) as { checks: { name: string; ok: boolean; code: string | null; detail: string }[] }).checks.find((c) => c.name === 'health port')
+  }
+  t.like(await portCheck('hall-1'), { ok: true, detail: `${listen} is of the running site, pid 4711` })
+  t.like(await portCheck('hall-2'), { ok: false, code: 'SLU_ENV_PORT' })
+  holder.close()
 })
