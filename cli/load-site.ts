@@ -1,14 +1,15 @@
 /**
  * Reads a site file: YAML → validated `Site`, every problem with its line.
  *
- * Owns: file reading, YAML problems, the line of each problem, the files a site names, where each value came from.
+ * Owns: file reading, YAML problems, the line of each problem, looking for the files a site names, where each value came from.
  * Throws SLU_CONFIG_MISSING or SLU_CONFIG_INVALID; a `SiteProblemsError` lists all problems, nothing is started.
  */
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { dirname, relative, resolve } from 'node:path'
 import { isMap, isSeq, LineCounter, parseDocument, type Document, type Node } from 'yaml'
 import { SluiceError } from '../schemas/errors.ts'
-import { validateSite, type Site } from '../schemas/site.ts'
+import type { Site } from '../schemas/site.ts'
+import { validateSite } from '../schemas/validate-site.ts'
 
 export interface LocatedProblem {
   readonly line: number | null
@@ -64,15 +65,13 @@ function lineOf(document: Document, lines: LineCounter, path: readonly (string |
 const keyText = (path: readonly (string | number)[]): string =>
   path.reduce<string>((text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? step : `${text}.${step}`), '')
 
-/** Files and folders the site names and the start needs. */
-function namedFiles(site: Site): { readonly path: readonly (string | number)[]; readonly named: string; readonly kind: 'file' | 'folder' }[] {
-  const tls = site.log.kafka?.tls
-  const named: { path: readonly (string | number)[]; named: string; kind: 'file' | 'folder' }[] = []
-  if (site.functions['assess-health'].enabled) named.push({ path: ['functions', 'assess-health', 'rules'], named: site.functions['assess-health'].rules, kind: 'file' })
-  if (site.functions['forward-summaries'].enabled) named.push({ path: ['egress', 'policy'], named: site.egress.policy, kind: 'folder' })
-  for (const key of ['caFile', 'certFile', 'keyFile'] as const) if (tls?.[key] !== undefined) named.push({ path: ['log', 'kafka', 'tls', key], named: tls[key], kind: 'file' })
-  if (site.pseudonyms.keyFile !== undefined && !site.pseudonyms.create) named.push({ path: ['pseudonyms', 'keyFile'], named: site.pseudonyms.keyFile, kind: 'file' })
-  return named
+/** What stands at a path; null where nothing does, or nothing we may see. */
+function kindAt(path: string): 'file' | 'folder' | null {
+  try {
+    return statSync(path).isDirectory() ? 'folder' : 'file'
+  } catch {
+    return null
+  }
 }
 
 /** Reads, validates and checks `file`. */
@@ -88,34 +87,27 @@ export function loadSite(file: string): LoadedSite {
   }
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false })
-  if (document.errors.length > 0)
-    throw new SiteProblemsError(
-      file,
-      document.errors.map((e) => ({ line: lines.linePos(e.pos[0]).line, key: '', message: e.message })),
-    )
+  const broken = document.errors.map((e) => ({ line: lines.linePos(e.pos[0]).line, key: '', message: e.message }))
+  // A key that stands twice still leaves a document to check; what cannot be parsed does not.
+  if (document.errors.some((e) => e.code !== 'DUPLICATE_KEY')) throw new SiteProblemsError(file, broken)
   let parsed: unknown
   try {
     parsed = document.toJS({ maxAliasCount: 100 })
   } catch (cause) {
     throw new SluiceError('SLU_CONFIG_INVALID', `${file}: aliases expand too far`, cause)
   }
-  const result = validateSite(parsed)
-  if (result.site === null)
-    throw new SiteProblemsError(
-      file,
-      result.problems.map((p) => ({ line: lineOf(document, lines, p.path).line, key: keyText(p.path), message: p.message })),
-    )
-
+  const { site, problems, files } = validateSite(parsed)
   const folder = dirname(full)
   const pathOf = (named: string): string => resolve(folder, named)
-  const missing = namedFiles(result.site).filter(({ named, kind }) => !existsSync(pathOf(named)) || (kind === 'folder') !== statSync(pathOf(named)).isDirectory())
-  if (missing.length > 0)
+  const missing = files.filter(({ named, kind }) => kindAt(pathOf(named)) !== kind).map(({ path, named, kind }) => ({ path, message: `${named}: no such ${kind}` }))
+  const all = [...broken, ...[...problems, ...missing].map(({ path, message }) => ({ line: lineOf(document, lines, path).line, key: keyText(path), message }))]
+  if (site === null || all.length > 0)
     throw new SiteProblemsError(
       file,
-      missing.map((m) => ({ line: lineOf(document, lines, m.path).line, key: keyText(m.path), message: `${m.named}: no such ${m.kind}` })),
+      all.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)),
     )
   return {
-    site: result.site,
+    site,
     file: full,
     folder,
     pathOf,

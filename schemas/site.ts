@@ -1,11 +1,9 @@
 /**
  * The schema of site.yaml (design.md §4.3), declared once: types, defaults, units, bounds with their reasons.
  *
- * Owns: `siteSchema` and what follows from it: the type `Site`, `validateSite` (every problem, with path and the nearest known key),
- * `siteJsonSchema` for editors, and the rows of the reference page (docs/configuration.md). Secrets never stand in a site file:
- * it names environment variables or files. Keys are never renamed. Over 300 lines because it is declared once, key by key.
+ * Owns: `siteSchema` and what follows from it: the type `Site`, `siteJsonSchema` for editors, and the rows of the reference page (docs/configuration.md). Secrets never stand in a site file:
+ * it names environment variables or files. Keys are never renamed.
  */
-import { distance } from 'fastest-levenshtein'
 import { z } from 'zod'
 import { BYTE_SIZE, parseBytes } from './units.ts'
 
@@ -19,6 +17,7 @@ const bytes = z
   .string()
   .regex(BYTE_SIZE, 'must be a size such as 512KiB or 1GiB')
   .refine((text) => parseBytes(text) !== null, 'is too large')
+  .meta({ examples: ['512KiB', '1GiB'] })
   .transform((text) => parseBytes(text) as number)
 const listen = z
   .string()
@@ -122,7 +121,7 @@ const destination = z.discriminatedUnion('kind', [
     name: id,
     kind: z.literal('s3'),
     bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be a plain bucket name (no ARN)'),
-    region: z.string().regex(/^[a-z0-9-]{1,32}$/),
+    region: z.string().regex(/^[a-z0-9-]{1,32}$/, 'must be a region such as eu-central-1'),
     endpoint: endpointUrl,
     expectedOwner: z.string().regex(/^\d{12}$/, 'must be a twelve-digit account id'),
     accessKeyEnv: z.string().min(1).default('AWS_ACCESS_KEY_ID'),
@@ -180,8 +179,7 @@ export const siteSchema = z.strictObject({
       keyFile: path.optional(),
       create: z.boolean().default(false).describe('Make keyFile with a random key if it does not exist.'),
     })
-    .refine((p) => (p.keyEnv === undefined) !== (p.keyFile === undefined), 'needs exactly one of keyEnv and keyFile')
-    .describe('HMAC key for pseudonyms, held by the site.'),
+    .describe('HMAC key for pseudonyms, held by the site: exactly one of keyEnv and keyFile.'),
   tenants: z.array(z.strictObject({ match: z.strictObject({ namespace: z.string().min(1) }), tenant: z.string().min(1) })).default([]),
   pools: z.array(pool).default([]),
   contracts: z
@@ -213,37 +211,6 @@ export const siteSchema = z.strictObject({
 /** A validated site with defaults filled in. */
 export type Site = z.output<typeof siteSchema>
 
-export interface SiteProblem {
-  /** Keys and indices from the root. */
-  readonly path: readonly (string | number)[]
-  readonly message: string
-}
-
-/** Known keys of the object at `at`, found by walking the JSON Schema of the site. */
-function knownKeys(at: readonly (string | number)[]): string[] {
-  type Node = { properties?: Record<string, Node>; items?: Node; anyOf?: Node[]; oneOf?: Node[] }
-  let nodes: Node[] = [siteJsonSchema() as Node]
-  const open = (node: Node): Node[] => [node, ...[...(node.anyOf ?? []), ...(node.oneOf ?? [])].flatMap(open)]
-  for (const step of at)
-    nodes = nodes
-      .flatMap(open)
-      .map((node) => (typeof step === 'number' ? node.items : node.properties?.[step]))
-      .filter((node) => node !== undefined)
-  return nodes.flatMap(open).flatMap((node) => Object.keys(node.properties ?? {}))
-}
-
-function nearest(key: string, known: readonly string[]): string {
-  const best = known.map((k) => ({ k, d: distance(key.toLowerCase(), k.toLowerCase()) })).sort((a, b) => a.d - b.d)[0]
-  return best !== undefined && best.d <= Math.max(2, key.length / 2) ? `; did you mean ${best.k}?` : `; known here: ${known.join(', ')}`
-}
-
-/** Names that stand in the contract of site.yaml and have no code behind them in this release. */
-const LATER_FORMATS: readonly string[] = ['redfish', 'dsx-bms', 'otlp', 'prometheus-kafka-adapter', 'health-events']
-const LATER_APIS: readonly string[] = ['sagemaker', 'bedrock']
-
-/** Key, headers and framing of a result record, beside its value. */
-const RESULT_ENVELOPE_BYTES = 64 * 1024
-
 /** Keys that are accepted and have no effect in this release: shown by `config check`, `doctor` and at start. */
 export function withoutEffect(site: Site): string[] {
   return [
@@ -251,64 +218,6 @@ export function withoutEffect(site: Site): string[] {
     ...(site.frontDoor === undefined ? [] : ['frontDoor: requests come in over the log; the HTTP front door comes with a later release']),
     ...(site.console === undefined ? [] : ['console: use the live screen and /metrics; the web console comes with a later release']),
   ]
-}
-
-/** Cross-references that one field alone cannot show. */
-function references(site: Site): SiteProblem[] {
-  const problems: SiteProblem[] = []
-  const say = (path: readonly (string | number)[], message: string): void => void problems.push({ path, message })
-  const seen = new Map<string, string>()
-  const unique = (kind: string, name: string, path: readonly (string | number)[]): void => {
-    if (seen.has(`${kind}\0${name}`)) say(path, `${kind} ${name} is declared twice`)
-    seen.set(`${kind}\0${name}`, '')
-  }
-  const models = new Set(site.pools.flatMap((p) => p.endpoints.flatMap((e) => e.models)))
-  if (site.log.driver === 'kafka' && site.log.kafka === undefined) say(['log'], 'driver kafka needs log.kafka.brokers')
-  site.pools.forEach((p, i) => {
-    unique('pool', p.name, ['pools', i, 'name'])
-    p.endpoints.forEach((e, j) => {
-      unique('endpoint', e.id, ['pools', i, 'endpoints', j, 'id'])
-      if (LATER_APIS.includes(e.api)) say(['pools', i, 'endpoints', j, 'api'], `${e.api} is not spoken by this release; have openai, oip`)
-    })
-  })
-  site.sources.forEach((s, i) => {
-    unique('source topic', s.topic, ['sources', i, 'topic'])
-    if (LATER_FORMATS.includes(s.format)) say(['sources', i, 'format'], `${s.format} is not read by this release; have dcgm-exporter, neuron-monitor`)
-  })
-  site.contracts.forEach((c, i) => {
-    unique('contract', c.name, ['contracts', i, 'name'])
-    c.substitutes.forEach((s, j) => {
-      if (!models.has(s)) say(['contracts', i, 'substitutes', j], `no endpoint serves ${s}`)
-    })
-  })
-  const routing = site.functions['route-inference']
-  if (routing.perTenantMax > routing.maxInFlight)
-    say(['functions', 'route-inference', 'perTenantMax'], `perTenantMax ${routing.perTenantMax} is more than maxInFlight ${routing.maxInFlight}: one tenant could fill it all`)
-  const room = site.log.topics.maxMessageBytes - RESULT_ENVELOPE_BYTES
-  if (routing.resultBytesMax > room)
-    say(['functions', 'route-inference', 'resultBytesMax'], `must leave room below log.topics.maxMessageBytes: at most ${room} bytes, or an answer could never be written`)
-  site.egress.destinations.forEach((d, i) => unique('destination', d.name, ['egress', 'destinations', i, 'name']))
-  const hosts = new Set((site.simulation?.hosts ?? []).map((h) => h.host))
-  site.simulation?.faults.forEach((f, i) => {
-    if (!hosts.has(f.host)) say(['simulation', 'faults', i, 'host'], `${f.host} is not among simulation.hosts`)
-  })
-  return problems
-}
-
-/** Every problem at once; none = the resolved site. */
-export function validateSite(parsed: unknown): { readonly site: Site; readonly problems: readonly [] } | { readonly site: null; readonly problems: readonly SiteProblem[] } {
-  const result = siteSchema.safeParse(parsed ?? {})
-  if (!result.success) {
-    const problems = result.error.issues.flatMap((issue): SiteProblem[] => {
-      const at = issue.path.map((p) => (typeof p === 'symbol' ? String(p) : p))
-      if (issue.code !== 'unrecognized_keys') return [{ path: at, message: issue.message }]
-      const known = knownKeys(at)
-      return issue.keys.map((key) => ({ path: [...at, key], message: `unknown key ${key}${nearest(key, known)}` }))
-    })
-    return { site: null, problems }
-  }
-  const problems = references(result.data)
-  return problems.length > 0 ? { site: null, problems } : { site: result.data, problems: [] }
 }
 
 /** JSON Schema (2020-12) for editors, of the input form. */

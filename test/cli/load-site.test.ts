@@ -44,6 +44,7 @@ test('load site: every problem comes with its line, in one go', (t) => {
 pseudonyms: { keyEnv: KEY }
 polls: []
 functions:
+  assess-health: { rules: rules.yaml }
   aggregate-metrics:
     windowMs: 5
     gracems: 1
@@ -56,12 +57,12 @@ pools:
     ),
   )
   t.deepEqual(
-    found.map((p) => [p.line, p.key]).sort((a, b) => Number(a[0]) - Number(b[0])),
+    found.map((p) => [p.line, p.key]),
     [
       [3, 'polls'],
-      [6, 'functions.aggregate-metrics.windowMs'],
-      [7, 'functions.aggregate-metrics.gracems'],
-      [12, 'pools[0].endpoints[0].url'],
+      [7, 'functions.aggregate-metrics.windowMs'],
+      [8, 'functions.aggregate-metrics.gracems'],
+      [13, 'pools[0].endpoints[0].url'],
     ],
   )
 })
@@ -74,9 +75,57 @@ test('load site: files it names and that are missing are problems with their lin
   )
 })
 
+test('load site: keys, references, files and keys that stand twice are problems of one list, each with its line', (t) => {
+  const found = problems(
+    write(
+      'all.yaml',
+      `site: hall-1
+pseudonyms: { keyFile: no.key }
+polls: []
+functions:
+  assess-health: { rules: policy }
+  aggregate-metrics: { windowMs: 5s }
+pools:
+  - name: a
+    accelerator: x
+    endpoints:
+      - { id: e, url: http://x, api: openai, models: [m], slots: 1 }
+      - { id: e, url: http://x, api: openai, models: [m] }
+contracts:
+  - { name: c, model: m, substitutes: [n] }
+simulation:
+  faults:
+    - { atMs: 1, kind: silent, host: gone, forMs: 1 }
+egress: { policy: nowhere }
+site: hall-2
+`,
+    ),
+  )
+  t.deepEqual(
+    found.map((p) => [p.line, p.key, p.message.slice(0, 24)]),
+    [
+      [2, 'pseudonyms.keyFile', 'no.key: no such file'],
+      [3, 'polls', 'unknown key polls; did y'],
+      [5, 'functions.assess-health.rules', 'policy: no such file'],
+      [6, 'functions.aggregate-metrics.windowMs', 'must be a whole number o'],
+      [12, 'pools[0].endpoints[1].slots', 'is missing: needs a whol'],
+      [12, 'pools[0].endpoints[1].id', 'endpoint e is declared t'],
+      [14, 'contracts[0].substitutes[0]', 'no endpoint serves n'],
+      [17, 'simulation.faults[0].host', 'gone is not among simula'],
+      [18, 'egress.policy', 'nowhere: no such folder'],
+      [19, '', 'Map keys must be unique'],
+    ],
+  )
+})
+
 test('load site: broken YAML, duplicate keys and alias bombs are problems, never a crash or a hang', (t) => {
   t.is(problems(write('broken.yaml', 'site: hall-1\npools: [\n'))[0]?.line, 3)
-  t.regex(problems(write('twice.yaml', 'site: a\nsite: b\n'))[0]?.message ?? '', /unique/i)
+  t.regex(
+    problems(write('twice.yaml', 'site: a\nsite: b\n'))
+      .map((p) => p.message)
+      .join(),
+    /unique/i,
+  )
   const bomb = [
     'a: &a [x,x,x,x,x,x,x,x,x]',
     ...Array.from({ length: 12 }, (_, i) => `${'bcdefghijklm'[i]}: &${'bcdefghijklm'[i]} [${Array(9).fill(`*${'abcdefghijkl'[i]}`).join(',')}]`),

@@ -1,7 +1,8 @@
 import test from 'ava'
 import { applyCommand, handlerTopics, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
 import type { TopicInfo, TopicSpec } from '../../schemas/log.ts'
-import { validateSite, type Site } from '../../schemas/site.ts'
+import type { Site } from '../../schemas/site.ts'
+import { validateSite } from '../../schemas/validate-site.ts'
 import type { AnyFunction } from '../../streams/define-function.ts'
 import { checkTopics } from '../../streams/start-checks.ts'
 
