@@ -67,6 +67,13 @@ export const errors = {
     'Nothing listens at the bootstrap addresses, or a firewall is between.',
     'Check log.kafka.brokers and that the broker runs (`npm run kafka` starts one here).',
   ),
+  SLU_LOG_NOT_READY: row(
+    'the brokers answer, but do not serve this now',
+    'retry',
+    2,
+    'A leader or coordinator is being elected, or fewer replicas are in sync than min.insync.replicas asks for.',
+    'Nothing if it passes within seconds; else look for a broker that is down and for partitions without a leader or in-sync replicas.',
+  ),
   SLU_LOG_ADVERTISED: row(
     'the broker advertised an address this client cannot reach',
     'fatal',

@@ -90,7 +90,7 @@ export interface LogConsumer {
 }
 
 export interface LogProducer {
-  /** Resolves when every record is acknowledged by all in-sync replicas; order per partition is kept; idempotent. Rejects with SLU_LOG_RECORD_TOO_LARGE, SLU_LOG_UNREACHABLE… */
+  /** Resolves when every record is acknowledged by all in-sync replicas; order per partition is kept; idempotent. Rejects with SLU_LOG_RECORD_TOO_LARGE, SLU_LOG_UNREACHABLE, SLU_LOG_NOT_READY… */
   send(records: readonly OutRecord[]): Promise<Appended[]>
   close(): Promise<void>
 }

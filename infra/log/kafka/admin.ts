@@ -6,10 +6,11 @@
  */
 import kafkajs from 'kafkajs'
 import type { Admin } from 'kafkajs'
-import type { LogAdmin, TopicInfo, TopicSpec } from '../../../schemas/log.ts'
+import type { LogAdmin, PartitionRange, TopicInfo, TopicSpec } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
-import { kafkaError, typeOf } from './errors.ts'
-import { createClient, createCluster, type Connection } from './kafkajs.ts'
+import { creationRefused, kafkaError, typeOf } from './errors.ts'
+import { createClient, createCluster, type Cluster, type Connection } from './kafkajs.ts'
+import { askLeaders, leaderOffsets, partitionsOf, PASSING_BOUND_MS, whilePassing } from './leaders.ts'
 
 const CREATE_TIMEOUT_MS = 15_000
 const PROBE_TIMEOUT_MS = 5000
@@ -46,73 +47,121 @@ async function infos(admin: Admin): Promise<TopicInfo[]> {
   })
 }
 
-async function mayAppend(connection: Connection, topic: string): Promise<boolean> {
-  const cluster = createCluster(connection, 1)
+/** On connections of its own: metadata that is had for the question, not what another one left. */
+async function looking<T>(connection: Connection, act: (cluster: Cluster) => Promise<T>): Promise<T> {
+  const cluster = createCluster(connection, 0)
   try {
     await cluster.connect()
-    await cluster.addMultipleTargetTopics([topic])
-    const leader = cluster.findTopicPartitionMetadata(topic).find((p) => p.leader >= 0)?.leader
-    if (leader === undefined) throw new SluiceError('SLU_LOG_UNREACHABLE', `${topic} has no leader`)
-    const broker = await cluster.findBroker({ nodeId: leader })
-    await broker.produce({ acks: -1, timeout: PROBE_TIMEOUT_MS, topicData: [{ topic, partitions: [{ partition: NO_PARTITION, messages: [{ key: null, value: null }] }] }] })
-    throw new SluiceError('SLU_INTERNAL', `${topic} has a partition ${NO_PARTITION}`)
-  } catch (error) {
-    if (error instanceof SluiceError) throw error
-    if (typeOf(error) === 'TOPIC_AUTHORIZATION_FAILED') return false
-    // Of the partition if the topic's metadata was had before.
-    if (typeOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && cluster.findTopicPartitionMetadata(topic).length > 0) return true
-    throw error
+    return await act(cluster)
   } finally {
     await cluster.disconnect().catch(() => {})
   }
 }
 
+/** Resolves when the leader of every partition of `specs` answers: what comes next then meets no topic that is there and yet not. */
+const untilServed = (connection: Connection, specs: readonly TopicSpec[]): Promise<void> =>
+  looking(connection, (cluster) =>
+    askLeaders(
+      cluster,
+      specs.map((s) => s.name),
+      async () => {
+        for (const { name, partitions } of specs) {
+          const served = await leaderOffsets(cluster, name, partitionsOf(cluster, name), 'end')
+          if (served.size < partitions) throw new SluiceError('SLU_LOG_NOT_READY', `${name}: ${served.size} of ${partitions} partitions are served`)
+        }
+      },
+      { explain: (error) => kafkaError(error, connection.brokers, 'creating topics'), boundMs: CREATE_TIMEOUT_MS, unknownMs: CREATE_TIMEOUT_MS },
+    ),
+  )
+
+const ranges = (connection: Connection, topic: string): Promise<PartitionRange[]> =>
+  looking(connection, (cluster) =>
+    askLeaders(
+      cluster,
+      [topic],
+      async () => {
+        const partitions = partitionsOf(cluster, topic)
+        if (partitions.length === 0) throw new SluiceError('SLU_LOG_TOPIC_MISSING', topic)
+        const [starts, ends] = await Promise.all([leaderOffsets(cluster, topic, partitions, 'start'), leaderOffsets(cluster, topic, partitions, 'end')])
+        return partitions
+          .map((partition) => ({ partition, startOffset: starts.get(partition) ?? 0n, endOffset: ends.get(partition) ?? 0n }))
+          .sort((a, b) => a.partition - b.partition)
+      },
+      { explain: (error) => kafkaError(error, connection.brokers, topic), boundMs: PASSING_BOUND_MS },
+    ),
+  )
+
+const mayAppend = (connection: Connection, topic: string): Promise<boolean> =>
+  looking(connection, async (cluster) => {
+    try {
+      await cluster.addMultipleTargetTopics([topic])
+      const leader = cluster.findTopicPartitionMetadata(topic).find((p) => p.leader >= 0)?.leader
+      if (leader === undefined) throw new SluiceError('SLU_LOG_NOT_READY', `${topic} has no leader`)
+      const broker = await cluster.findBroker({ nodeId: leader })
+      await broker.produce({ acks: -1, timeout: PROBE_TIMEOUT_MS, topicData: [{ topic, partitions: [{ partition: NO_PARTITION, messages: [{ key: null, value: null }] }] }] })
+      throw new SluiceError('SLU_INTERNAL', `${topic} has a partition ${NO_PARTITION}`)
+    } catch (error) {
+      if (error instanceof SluiceError) throw error
+      if (typeOf(error) === 'TOPIC_AUTHORIZATION_FAILED') return false
+      // Of the partition if the topic's metadata was had before.
+      if (typeOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && partitionsOf(cluster, topic).length > 0) return true
+      throw error
+    }
+  })
+
 export function createAdmin(connection: Connection, onClose: () => void): LogAdmin {
   const admin = createClient(connection).admin()
   let connecting: Promise<void> | null = null
-  const using = async <T>(detail: string, act: () => Promise<T>): Promise<T> => {
+  const explained = async <T>(detail: string, act: () => Promise<T>): Promise<T> => {
     try {
-      connecting ??= admin.connect()
-      await connecting.catch((error: unknown) => {
-        connecting = null
-        throw error
-      })
       return await act()
     } catch (error) {
       throw kafkaError(error, connection.brokers, detail)
     }
   }
+  const using = <T>(detail: string, act: () => Promise<T>): Promise<T> =>
+    explained(detail, async () => {
+      connecting ??= admin.connect()
+      await connecting.catch((error: unknown) => {
+        connecting = null
+        throw error
+      })
+      return act()
+    })
   return {
     topics: () => using('topics', () => infos(admin)),
     createTopics: (specs) =>
       using('creating topics', async () => {
         const existing = new Set(await admin.listTopics())
         const missing = specs.filter((s) => !existing.has(s.name))
-        if (missing.length > 0)
+        if (missing.length > 0) {
           await admin
             .createTopics({
-              waitForLeaders: true,
+              // It would ask one broker for the metadata only, which has a leader before that serves.
+              waitForLeaders: false,
               timeout: CREATE_TIMEOUT_MS,
               topics: missing.map((s) => ({ topic: s.name, numPartitions: s.partitions, replicationFactor: s.replication, configEntries: entriesOf(s) })),
             })
-            .catch((error: unknown) => {
-              // Somebody else created it between the look and the request.
-              if (typeOf(error) !== 'TOPIC_ALREADY_EXISTS') throw error
+            .catch((thrown: unknown) => {
+              // Somebody else may have created some between the look and the request; what else was refused is not to hide behind that.
+              const refused = creationRefused(thrown)
+              if (refused !== null) throw kafkaError(refused.error, connection.brokers, `creating ${refused.topic ?? 'topics'}`)
             })
+          await untilServed(connection, missing)
+        }
         return { created: missing.map((s) => s.name), existing: specs.filter((s) => existing.has(s.name)).map((s) => s.name) }
       }),
-    ranges: (topic) =>
-      using(topic, async () => {
-        const rows = await admin.fetchTopicOffsets(topic)
-        if (rows.length === 0) throw new SluiceError('SLU_LOG_TOPIC_MISSING', topic)
-        return rows.map((r) => ({ partition: r.partition, startOffset: BigInt(r.low), endOffset: BigInt(r.high) })).sort((a, b) => a.partition - b.partition)
-      }),
+    ranges: (topic) => explained(topic, () => ranges(connection, topic)),
     committed: (group, topic) =>
       using(`group ${group}`, async () => {
-        const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] })
+        // The first group of a cluster meets a coordinator that is not ready.
+        const [found] = await whilePassing(() => admin.fetchOffsets({ groupId: group, topics: [topic] }), {
+          explain: (error) => kafkaError(error, connection.brokers, `group ${group}`),
+          boundMs: PASSING_BOUND_MS,
+        })
         return new Map((found?.partitions ?? []).filter((p) => BigInt(p.offset) >= 0n).map((p) => [p.partition, { nextOffset: BigInt(p.offset), metadata: p.metadata ?? '' }]))
       }),
-    mayAppend: (topic) => using(topic, () => mayAppend(connection, topic)),
+    mayAppend: (topic) => explained(topic, () => mayAppend(connection, topic)),
     close: async () => {
       await admin.disconnect().catch(() => {})
       onClose()

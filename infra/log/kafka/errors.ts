@@ -39,7 +39,7 @@ const BY_TYPE: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
   ['FENCED_INSTANCE_ID', 'SLU_LOG_STALE_EPOCH'],
 ])
 
-/** Transport and cluster states that pass by themselves. */
+/** States of a cluster that answers, which pass by themselves. */
 const PASSING = new Set([
   'NOT_ENOUGH_REPLICAS',
   'NOT_ENOUGH_REPLICAS_AFTER_APPEND',
@@ -83,6 +83,13 @@ export function typeOf(thrown: unknown): string | null {
   return chain(thrown).find((e) => typeof e.type === 'string')?.type ?? null
 }
 
+/** What a broker refused of a creation of topics, by topic, but for those that are there already; of anything else the error itself. */
+export function creationRefused(thrown: unknown): { readonly topic: string | null; readonly error: unknown } | null {
+  const each = chain(thrown).find((e) => e.errors !== undefined)?.errors ?? [thrown]
+  const error = each.find((one) => typeOf(one) !== 'TOPIC_ALREADY_EXISTS')
+  return error === undefined ? null : { topic: (error as { topic?: string } | null)?.topic ?? null, error }
+}
+
 const addressOf = (text: string): string | undefined => /(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}/i.exec(text)?.[0]
 
 /** Words for a connection that opens and ends at once. Not the listener's error for certain: a proxy whose broker is away does the same. */
@@ -118,8 +125,11 @@ export function kafkaError(thrown: unknown, bootstrap: readonly string[], detail
     if (code !== undefined) return new SluiceError(code, detail, thrown)
   }
   if (errors.some((e) => e.name === 'KafkaJSSASLAuthenticationError')) return new SluiceError('SLU_LOG_AUTH', detail, thrown)
-  if (errors.some((e) => PASSING.has(e.type ?? ''))) return new SluiceError('SLU_LOG_UNREACHABLE', `${detail}: ${errors.find((e) => e.type !== undefined)?.type ?? ''}`, thrown)
+  const passing = errors.find((e) => PASSING.has(e.type ?? ''))?.type
+  if (passing !== undefined) return new SluiceError('SLU_LOG_NOT_READY', `${detail}: ${passing}`, thrown)
   const connection = connectionCode(errors, bootstrap)
   if (connection !== null) return new SluiceError(connection.code, connection.detail, thrown)
+  // The metadata names no broker for it, or no broker could name the coordinator.
+  if (errors.some((e) => e.name === 'KafkaJSBrokerNotFound' || e.name === 'KafkaJSGroupCoordinatorNotFound')) return new SluiceError('SLU_LOG_NOT_READY', detail, thrown)
   return new SluiceError('SLU_LOG_FAILED', detail, thrown)
 }

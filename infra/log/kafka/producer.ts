@@ -97,13 +97,13 @@ export function requestsOf(records: readonly OutRecord[]): OutRecord[][] {
 /** Sends in which what was left out is sent again. */
 const ROUNDS_MAX = 5
 
-/** Writes all of `records`, one batch per partition. Offsets in the order given. Rejects with SLU_LOG_UNREACHABLE when some are left out again and again. */
+/** Writes all of `records`, one batch per partition. Offsets in the order given. Rejects with SLU_LOG_NOT_READY when some are left out again and again. */
 export async function writeAll(records: readonly OutRecord[], sendBatch: (topics: TopicMessages[]) => Promise<readonly RecordMetadata[]>): Promise<Appended[]> {
   const appended: Appended[] = []
   let rest = records.map((record, index) => ({ record, index }))
   for (let round = 0; rest.length > 0; round++) {
     const [first] = rest
-    if (round === ROUNDS_MAX) throw new SluiceError('SLU_LOG_UNREACHABLE', `${first?.record.topic}: its leaders keep moving`)
+    if (round === ROUNDS_MAX) throw new SluiceError('SLU_LOG_NOT_READY', `${first?.record.topic}: its leaders keep moving`)
     const { topics, placed } = topicMessages(rest.map((r) => r.record))
     const next = new Map((await sendBatch(topics)).map((w) => [`${w.topicName}/${w.partition}`, BigInt(w.baseOffset ?? '-1')]))
     const left: typeof rest = []

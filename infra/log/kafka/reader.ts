@@ -1,7 +1,7 @@
 /**
  * Group-less reading of Kafka: tails of a topic, over the same fetch loop as the group member.
  *
- * Owns: where a tail starts and ends, back-pressure (a partition is paused while its batches wait to be taken) and the check that what was asked
+ * Owns: where a tail starts and ends (asked of the leaders: `leaders.ts`), back-pressure (a partition is paused while its batches wait to be taken) and the check that what was asked
  * for is still there (SLU_LOG_TRUNCATED at opening, C7).
  */
 import type { LogReader, LogTail, TailBatch, TailOptions, TopicPartition } from '../../../schemas/log.ts'
@@ -9,16 +9,10 @@ import { SluiceError } from '../../../schemas/errors.ts'
 import { kafkaError } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import type { Cluster } from './kafkajs.ts'
+import { askLeaders, leaderOffsets, partitionsOf, PASSING_BOUND_MS, type Offsets } from './leaders.ts'
 
 const BYTES_MAX = 8 << 20
 const WAITING_MAX = 4
-
-type Offsets = ReadonlyMap<number, bigint>
-
-async function offsets(cluster: Cluster, topic: string, partitions: readonly number[], which: 'start' | 'end'): Promise<Offsets> {
-  const [found] = await cluster.fetchTopicsOffset([{ topic, fromBeginning: which === 'start', partitions: partitions.map((partition) => ({ partition })) }])
-  return new Map((found?.partitions ?? []).map((p) => [p.partition, BigInt(p.offset)]))
-}
 
 function startOf(options: TailOptions, partition: number, starts: Offsets, ends: Offsets): bigint {
   const start = starts.get(partition) ?? 0n
@@ -160,6 +154,7 @@ export interface ReaderOptions {
 export function createReader(options: ReaderOptions): LogReader {
   const clusters = new Map<0 | 1, Promise<Cluster>>()
   const tails = new Set<KafkaTail>()
+  let isClosed = false
   const connected = (isolation: 0 | 1): Promise<Cluster> => {
     const known = clusters.get(isolation)
     if (known !== undefined) return known
@@ -177,22 +172,25 @@ export function createReader(options: ReaderOptions): LogReader {
   return {
     open: async (tailOptions) => {
       const { topic } = tailOptions
-      try {
-        const cluster = await connected(tailOptions.committedOnly ? 1 : 0)
-        await cluster.addMultipleTargetTopics([topic])
-        const all = cluster.findTopicPartitionMetadata(topic).map((p) => p.partitionId)
+      const explain = (error: unknown): SluiceError => kafkaError(error, options.bootstrap, topic)
+      const cluster = await connected(tailOptions.committedOnly ? 1 : 0).catch((error: unknown) => {
+        throw explain(error)
+      })
+      const look = async () => {
+        const all = partitionsOf(cluster, topic)
         if (all.length === 0) throw new SluiceError('SLU_LOG_TOPIC_MISSING', topic)
         const partitions = tailOptions.partitions === 'all' ? all : tailOptions.partitions
-        const [starts, ends] = await Promise.all([offsets(cluster, topic, partitions, 'start'), offsets(cluster, topic, partitions, 'end')])
-        const from = new Map(partitions.map((p) => [p, startOf(tailOptions, p, starts, ends)]))
-        const tail: KafkaTail = new KafkaTail(cluster, tailOptions, from, ends, options.bootstrap, () => tails.delete(tail))
-        tails.add(tail)
-        return tail
-      } catch (error) {
-        throw kafkaError(error, options.bootstrap, topic)
+        const [starts, ends] = await Promise.all([leaderOffsets(cluster, topic, partitions, 'start'), leaderOffsets(cluster, topic, partitions, 'end')])
+        return { from: new Map(partitions.map((p) => [p, startOf(tailOptions, p, starts, ends)])), ends }
       }
+      const { from, ends } = await askLeaders(cluster, [topic], look, { explain, boundMs: PASSING_BOUND_MS, isStopped: () => isClosed })
+      if (isClosed) throw new SluiceError('SLU_LOG_FAILED', `the reader of ${topic} was closed`)
+      const tail: KafkaTail = new KafkaTail(cluster, tailOptions, from, ends, options.bootstrap, () => tails.delete(tail))
+      tails.add(tail)
+      return tail
     },
     close: async () => {
+      isClosed = true
       await Promise.all([...tails].map((t) => t.close()))
       await Promise.all([...clusters.values()].map(async (c) => (await c.catch(() => null))?.disconnect().catch(() => {})))
       clusters.clear()

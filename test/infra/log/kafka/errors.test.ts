@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import test from 'ava'
 import kafkajs from 'kafkajs'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
-import { kafkaError, typeOf } from '../../../../infra/log/kafka/errors.ts'
+import { creationRefused, kafkaError, typeOf } from '../../../../infra/log/kafka/errors.ts'
 import { SluiceError, type ErrorCode } from '../../../../schemas/errors.ts'
 
 const BOOTSTRAP = ['kafka-1:9092', 'kafka-2:9092']
@@ -24,7 +24,7 @@ const BY_CODE: Partial<Record<ErrorCode, readonly string[]>> = {
   SLU_LOG_TRUNCATED: ['OFFSET_OUT_OF_RANGE'],
   SLU_LOG_FENCED: ['INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'INVALID_PRODUCER_ID_MAPPING'],
   SLU_LOG_STALE_EPOCH: ['UNKNOWN_MEMBER_ID', 'ILLEGAL_GENERATION', 'REBALANCE_IN_PROGRESS', 'FENCED_INSTANCE_ID'],
-  SLU_LOG_UNREACHABLE: ['NOT_ENOUGH_REPLICAS', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION', 'REQUEST_TIMED_OUT', 'NOT_COORDINATOR_FOR_GROUP', 'CONCURRENT_TRANSACTIONS'],
+  SLU_LOG_NOT_READY: ['NOT_ENOUGH_REPLICAS', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION', 'REQUEST_TIMED_OUT', 'NOT_COORDINATOR_FOR_GROUP', 'CONCURRENT_TRANSACTIONS'],
   SLU_LOG_FAILED: ['CORRUPT_MESSAGE', 'UNSUPPORTED_VERSION', 'A_CODE_OF_NEXT_YEAR'],
 }
 
@@ -35,6 +35,20 @@ for (const [code, types] of Object.entries(BY_CODE))
       t.is(codeOf(retried(protocol(type))), code as ErrorCode, `${type}, retried`)
     }
   })
+
+test('kafka errors: a broker the metadata does not name and a coordinator nobody names are states that pass, not a failure that stands', (t) => {
+  for (const name of ['KafkaJSBrokerNotFound', 'KafkaJSGroupCoordinatorNotFound']) t.is(codeOf(retried(Object.assign(new Error('not found'), { name }))), 'SLU_LOG_NOT_READY')
+})
+
+test('kafka errors: a refusal among topics that are there already is found, one beside no refusal is none', (t) => {
+  const of = (topic: string, type: string): Error => Object.assign(protocol(type), { topic })
+  const aggregate = (...errors: Error[]): Error => Object.assign(new Error('Topic creation errors'), { name: 'KafkaJSAggregateError', errors })
+  const bad = of('b', 'INVALID_REPLICATION_FACTOR')
+  t.deepEqual(creationRefused(retried(aggregate(of('a', 'TOPIC_ALREADY_EXISTS'), bad))), { topic: 'b', error: bad })
+  t.is(creationRefused(aggregate(of('a', 'TOPIC_ALREADY_EXISTS'), of('b', 'TOPIC_ALREADY_EXISTS'))), null)
+  const away = refused('kafka-1:9092')
+  t.deepEqual(creationRefused(away), { topic: null, error: away })
+})
 
 test('kafka errors: a bootstrap address that refuses is unreachable, never taken for an advertised one', (t) => {
   for (const error of [refused('kafka-1:9092'), retried(refused('kafka-2:9092')), retried(retried(refused('kafka-1:9092')))]) t.is(codeOf(error), 'SLU_LOG_UNREACHABLE')

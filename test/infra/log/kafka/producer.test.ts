@@ -66,7 +66,7 @@ test('kafka producer: what the client left out because its leader moved is sent 
   )
   await t.throwsAsync(
     writeAll(records, (topics) => (place(topics), Promise.resolve([]))),
-    { message: /SLU_LOG_UNREACHABLE.*keep moving/ },
+    { message: /SLU_LOG_NOT_READY.*keep moving/ },
   )
 })
 
