@@ -2,8 +2,10 @@
  * The shape of the tree as a test (style.md): import direction, purity, a test per source file, names, the runner's glob,
  * commands the README shows. Each check counts what it looked at and fails on zero; each was seen failing once.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
+import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
@@ -24,8 +26,28 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Packages the pure folders may import: pure ones only. */
 const PURE_PACKAGES = new Set(['avsc', 'zod', 'fastest-levenshtein'])
 
-/** Globals that reach outside; banned in the pure folders (lint bans them too, here without a configuration to forget). */
-const BANNED = ['process', 'fetch', 'Date', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'performance', 'crypto', 'console', 'globalThis', 'WebSocket']
+/**
+ * Globals that the pure folders may use; every other one of Node or a browser is refused, those of a later version too. Kept from this list though
+ * the language has them: Date, Intl (the machine's zone and locale), eval and Function (text that no check reads), Atomics (waiting), WeakRef and
+ * FinalizationRegistry (when memory is freed), globalThis. Lint has the same list as `globals`; here it needs no configuration.
+ */
+const PURE_GLOBALS = new Set(
+  `AggregateError Array ArrayBuffer BigInt BigInt64Array BigUint64Array Boolean DataView Error Float32Array Float64Array Infinity Int16Array Int32Array
+  Int8Array Iterator JSON Map Math NaN Number Object Promise Proxy RangeError ReferenceError Reflect RegExp Set String Symbol SyntaxError TypeError
+  URIError Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap WeakSet decodeURI decodeURIComponent encodeURI encodeURIComponent isFinite isNaN
+  parseFloat parseInt structuredClone undefined AbortController AbortSignal Buffer TextDecoder TextEncoder`.split(/\s+/),
+)
+/** Not among the globals of this Node: of other hosts, of other versions, of CommonJS. */
+const FOREIGN_GLOBALS = ['self', 'importScripts', 'Worker', 'XMLHttpRequest', 'EventSource', 'Bun', 'Deno', 'Temporal', 'require', 'module', '__dirname', '__filename']
+const BANNED = [...new Set([...Object.getOwnPropertyNames(globalThis), ...FOREIGN_GLOBALS])].filter((name) => /^[A-Za-z_]\w*$/.test(name) && !PURE_GLOBALS.has(name)).sort()
+/** What reaches outside through what is allowed. */
+const BANNED_FORMS: readonly (readonly [string, RegExp])[] = [
+  ['Math.random', /\bMath\s*(?:\?\.|\.)\s*random\b|\bMath\s*\[|\brandom\s*\}\s*=\s*Math\b/],
+  ['AbortSignal.timeout', /\bAbortSignal\s*(?:\?\.|\.)\s*timeout\b|\bAbortSignal\s*\[|\btimeout\s*\}\s*=\s*AbortSignal\b/],
+  ['import()', /\bimport\s*\(/],
+  ['import.meta', /\bimport\s*\.\s*meta\b/],
+  ['constructor', /(?:\.|\?\.)\s*constructor\b/],
+]
 
 /** Files of types only, and files whose behaviour another test shows: named, with the reason. */
 const WITHOUT_OWN_TEST: Readonly<Record<string, string>> = {
@@ -119,8 +141,8 @@ export function globalProblems(file: string, source: string): string[] {
     (name) =>
       new RegExp(`(?<![.\\w$'])${name}(?=\\s*[.(\\[]|\\b(?!\\s*[:?]))`).test(code) && !new RegExp(`\\b(?:const|let|function|class|interface|type)\\s+${name}\\b`).test(code),
   )
-  const random = /\bMath\s*\.\s*random\b/.test(code) ? ['Math.random'] : []
-  return [...used, ...random].map((name) => `${file} uses ${name}: clock, randomness and I/O are arguments here`)
+  const forms = BANNED_FORMS.filter(([, form]) => form.test(code)).map(([name]) => name)
+  return [...used, ...forms].map((name) => `${file} uses ${name}: clock, randomness and I/O are arguments here`)
 }
 
 /** The test file a source file must have. */
@@ -185,6 +207,63 @@ test('tidy: the purity check refuses Date.now, process.env, setTimeout and Math.
   t.is(globalProblems('schemas/x.ts', 'const a = Math.random()').length, 1)
   t.is(globalProblems('schemas/x.ts', '// Date of birth, process of elimination\nconst a = "console"').length, 0)
   t.is(globalProblems('streams/x.ts', 'const e = processor.process(records)').length, 0)
+})
+
+/** One a line: each reaches outside of a pure folder in its own way. */
+const REACHES = [
+  'export const a = Date.now()',
+  'export const b = process.env',
+  'setTimeout(() => {}, 1)',
+  'export const c = Math.random()',
+  'export const d = AbortSignal.timeout(5)',
+  'export const e = Temporal.Now.instant()',
+  "export const f = new Function('return 1')",
+  "export const g = eval('1')",
+  'export const h = self',
+  'export const i = navigator.hardwareConcurrency',
+  'export const j = globalThis',
+  'export const k = new Intl.DateTimeFormat()',
+  'export const l = performance.now()',
+  'export const m = new Worker(x)',
+  'export const n = localStorage',
+  'export const o = crypto.randomUUID()',
+  'export const p = new WebSocket(x)',
+  'export const q = global',
+  'export const r = new BroadcastChannel(x)',
+  'export const s = new WeakRef({})',
+]
+const BY_TIDY_ALONE = [
+  'export const t = await import(x)',
+  "export const u = await import('node:' + x)",
+  'export const v = import.meta.dirname',
+  'export const w = [].constructor.constructor(x)()',
+]
+
+test('tidy: whatever reaches outside is refused in a pure folder, by this check and by lint', (t) => {
+  for (const line of [...REACHES, ...BY_TIDY_ALONE]) t.true(globalProblems('streams/x.ts', line).length >= 1, line)
+  for (const line of ['const { random } = Math', "Math['random']()", 'const { timeout } = AbortSignal', 'AbortSignal?.timeout(1)'])
+    t.is(globalProblems('streams/x.ts', line).length, 1, line)
+  t.deepEqual(globalProblems('streams/x.ts', 'const x = AbortSignal.any([y.signal]); new AbortController().abort(); setting.timeout; z.self; const o = { self: 1, fetch: 2 }'), [])
+  const dir = mkdtempSync(join(tmpdir(), 'sluice-lint-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const { options: _typeAware, ...config } = JSON.parse(readFileSync(join(ROOT, '.oxlintrc.json'), 'utf8')) as Record<string, unknown>
+  writeFileSync(join(dir, '.oxlintrc.json'), JSON.stringify(config))
+  for (const folder of [...CORE, 'infra']) {
+    mkdirSync(join(dir, folder, 'deep'), { recursive: true })
+    writeFileSync(join(dir, folder, 'deep/probe.ts'), `const x = 'x'\n${REACHES.join('\n')}\n`)
+  }
+  const lint = spawnSync(join(ROOT, 'node_modules/.bin/oxlint'), ['--format', 'json'], { cwd: dir, encoding: 'utf8' })
+  const { diagnostics } = JSON.parse(lint.stdout) as { diagnostics: { filename: string; severity: string; labels: { span: { line: number } }[] }[] }
+  const errorLines = (folder: string): number[] => [
+    ...new Set(diagnostics.filter((d) => d.severity === 'error' && d.filename.startsWith(folder)).flatMap((d) => d.labels.map((l) => l.span.line))),
+  ]
+  for (const folder of CORE)
+    t.deepEqual(
+      REACHES.filter((_, i) => !errorLines(folder).includes(i + 2)),
+      [],
+      folder,
+    )
+  t.true(errorLines('infra').length < 5, 'the rule is for the pure folders')
 })
 
 test('tidy: every source file of schemas, streams, functions and infra has its test', (t) => {
