@@ -2,15 +2,13 @@ import test from 'ava'
 import { systemClock } from '../../../../infra/clock.ts'
 import { startModelServer, type ModelServer, type ModelServerOptions } from '../../../../infra/endpoints/simulator/model-server.ts'
 import { seededRandom } from '../../../../infra/endpoints/simulator/seeded-random.ts'
+import { until } from '../../../helpers/until.ts'
 
 const start = (more: Partial<ModelServerOptions> = {}): Promise<ModelServer> =>
   startModelServer({ id: 'vllm-0', models: ['llama'], slots: 2, latency: { baseMs: 1, perTokenMs: 0, outputTokens: 4 }, random: seededRandom(1), clock: systemClock, ...more })
 const post = (url: string, body: unknown): Promise<Response> =>
   fetch(url, { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body), signal: AbortSignal.timeout(5000) })
 const chat = { model: 'llama', messages: [{ role: 'user', content: 'x' }] }
-const until = async (holds: () => boolean): Promise<void> => {
-  for (let i = 0; i < 500 && !holds(); i++) await new Promise((resolve) => setTimeout(resolve, 5))
-}
 
 test('model-server: it says simulated in its model list and in every answer, so that no one takes it for silicon', async (t) => {
   const server = await start()

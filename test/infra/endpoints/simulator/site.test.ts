@@ -8,6 +8,7 @@ import { validateSite } from '../../../../schemas/validate-site.ts'
 import { systemClock } from '../../../../infra/clock.ts'
 import { startSimulatedSite, type SimulatedSite } from '../../../../infra/endpoints/simulator/site.ts'
 import { testCodecs } from '../../../helpers/codecs.ts'
+import { until } from '../../../helpers/until.ts'
 
 const telemetry: Telemetry = { count: () => {}, record: () => {}, gauge: () => {}, log: () => {}, span: () => ({ carrier: {}, set: () => {}, end: () => {} }) }
 const shipped = (): Site => validateSite(parse(readFileSync(new URL('../../../../site.yaml', import.meta.url), 'utf8'))).site as Site
@@ -38,11 +39,14 @@ test('site: the shipped site has a server per endpoint and publishes nothing bef
   for (const endpoint of simulated.endpoints) t.is((await fetch(`${endpoint.url}/v2/health/ready`)).status, 200)
   t.is(sent.length, 0)
   simulated.startProducing()
-  for (let i = 0; i < 500 && simulated.stats().ids < 3; i++) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(
+    () => simulated.stats().ids >= 3,
+    20_000,
+    () => `requests: ${simulated.stats().ids}`,
+  )
   await simulated.stop()
   t.is(new Set(sent.filter((r) => r.topic === 'telemetry.dcgm').map((r) => r.key?.toString())).size, 16)
   t.is(new Set(sent.filter((r) => r.topic === 'telemetry.neuron').map((r) => r.key?.toString())).size, 4)
-  t.true(simulated.stats().ids >= 3)
   t.true(closed())
   await t.throwsAsync(fetch(`${simulated.endpoints[0]?.url}/health`))
 })
