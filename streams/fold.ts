@@ -26,6 +26,12 @@ interface Version {
   readonly appendMs: number | null
 }
 
+/** A key as it was before a call that may have to be made again: its state, and how far that had been folded. */
+interface Before<S> {
+  readonly state: S | undefined
+  readonly version: Version | undefined
+}
+
 const ascii = (text: string): Buffer => Buffer.from(text, 'latin1')
 
 function versionHeaders(partition: number, offset: bigint, appendMs: number | null): LogHeaders {
@@ -68,7 +74,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
       states.delete(key)
     }
   }
-  const fencedOf = (outgoing: readonly Outgoing[], offset: bigint, appendMs: number | null): Outgoing[] => {
+  const fencedOf = (outgoing: readonly Outgoing[], { offset, appendMs }: Version): Outgoing[] => {
     const version = versionHeaders(partition, offset, appendMs)
     return outgoing.map((o) => ({ ...o, headers: [...(o.headers ?? []), ...version] }))
   }
@@ -80,7 +86,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
     skipped,
   })
 
-  const foldOne = (record: LogRecord, before: Map<string, S | undefined>): { out: Outgoing[]; parked: Parked[]; isSkipped: boolean } => {
+  const foldOne = (record: LogRecord, before: Map<string, Before<S>>): { out: Outgoing[]; parked: Parked[]; isSkipped: boolean } => {
     let stage: Parked['stage'] = 'decode'
     try {
       assertRecordSize(record, definition)
@@ -88,13 +94,13 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
       stage = 'handle'
       const key = definition.keyOf(value, record)
       if (isFolded(record, versions.get(key))) return { out: [], parked: [], isSkipped: true }
-      versions.delete(key)
       const state = states.get(key)
       const [folded, emits] = definition.fold(state ?? definition.initial(key, partition), value, record, context)
       const { outgoing, parked } = sortEmits(emits, record, definition)
-      if (!before.has(key)) before.set(key, state)
+      if (!before.has(key)) before.set(key, { state, version: versions.get(key) })
+      versions.delete(key)
       put(key, folded)
-      return { out: fencedOf(outgoing, record.offset, record.appendMs), parked, isSkipped: false }
+      return { out: fencedOf(outgoing, record), parked, isSkipped: false }
     } catch (thrown) {
       const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
       if (action === 'hold' || action === 'fatal') throw error
@@ -111,7 +117,9 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
     for (const [key, state] of states) {
       try {
         const [next, emits] = tick.run(state, key, nowMs, partition, context)
-        out.push(...fencedOf(tickOutgoing(emits, key, definition), nextOffset - 1n, lastAppendMs))
+        // A state restored and not folded since may be ahead of where we read: an older version on its row would make a successor fold records again.
+        const version = versions.get(key) ?? { offset: nextOffset - 1n, appendMs: lastAppendMs }
+        out.push(...fencedOf(tickOutgoing(emits, key, definition), version))
         // Replaced in place: a tick is not a use, the order of least recent use stays.
         states.set(key, next)
       } catch (thrown) {
@@ -147,7 +155,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
       return { nextOffset: committed?.nextOffset ?? 'start', effects: NO_EFFECTS }
     },
     process: (records, readTo) => {
-      const before = new Map<string, S | undefined>()
+      const before = new Map<string, Before<S>>()
       const out: Outgoing[] = []
       const deadLetters: Parked[] = []
       let handled = 0
@@ -165,9 +173,10 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
           else handled++
         }
       } catch (thrown) {
-        for (const [key, state] of before) {
+        for (const [key, { state, version }] of before) {
           if (state === undefined) states.delete(key)
           else states.set(key, state)
+          if (version !== undefined) versions.set(key, version)
         }
         throw thrown
       }

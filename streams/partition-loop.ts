@@ -2,7 +2,7 @@
  * The loop of one partition of a synchronous kind (map, fold, window, combine): take → process → send → acknowledge, one chunk at a time.
  *
  * Owns: the queue of delivered records, the order of effects and what may be committed. Stages of a chunk: process (pure) → late
- * records acknowledged (W2) → each batch sent and acknowledged before the next (W7) → dead letters acknowledged (D2) → the processor's
+ * records acknowledged (W2) → dead letters acknowledged (D2) → each batch sent and acknowledged before the next (W7) → the processor's
  * checkpoint becomes committable.
  * Invariants: C1 and W5 (a checkpoint is offered only after the effects before it are acknowledged), C3 (nothing is sent after `close`), C4
  * (`stopIntake` finishes the chunk in hand and no other), D3 (an unwritable DLQ stops here), D6 (no record ends the loop).
@@ -79,15 +79,15 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   }
 
   const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
-    // Before the batches: the marker among them says that these records were dealt with (W2, W6).
+    // Before the batches: a marker or a state row among them says that these records were dealt with (W2, W6, C8).
     await sink.late(effects.late)
+    await sink.deadLetters(effects.deadLetters)
     for (const batch of effects.batches) {
       const records = traced(batch.records, carrier)
       if (!batch.fenced) await sink.send(records)
       else if (fenced === null) throw new SluiceError('SLU_INTERNAL', `${environment.functionName}: fenced effects without a fenced producer`)
       else await sink.send(records, fenced.write)
     }
-    await sink.deadLetters(effects.deadLetters)
     if (effects.tick !== undefined) await writeTick(effects.tick)
     stats.skipped += effects.skipped
     stats.windowsClosed += effects.windowsClosed

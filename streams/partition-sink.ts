@@ -48,15 +48,31 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
   const { environment, producer, topicPrefix, partitionsOf, signal } = options
   const { clock, telemetry, stats } = environment
   let heldBy: SluiceError | null = null
+  /** Dead letters that could not be written yet. Apart from `heldBy`: another write that succeeds does not end this hold (D3). */
+  const unwritten = new Set<object>()
+  let unwritable: SluiceError | null = null
+
+  const alarm = (error: SluiceError): void =>
+    telemetry.log('error', error.message, {
+      [attributeNames.function]: environment.functionName,
+      [attributeNames.code]: error.code,
+      [attributeNames.errorChain]: causeChain(error.cause).join(': '),
+    })
 
   const hold = (error: SluiceError | null): void => {
-    if (error !== null && heldBy?.code !== error.code)
-      telemetry.log('error', error.message, {
-        [attributeNames.function]: environment.functionName,
-        [attributeNames.code]: error.code,
-        [attributeNames.errorChain]: causeChain(error.cause).join(': '),
-      })
+    if (error !== null && heldBy?.code !== error.code) alarm(error)
     heldBy = error
+  }
+
+  const letterFailed = (letter: object, cause: SluiceError): void => {
+    unwritten.add(letter)
+    if (unwritable !== null) return
+    unwritable = new SluiceError('SLU_LOG_DLQ_UNWRITABLE', '', cause)
+    alarm(unwritable)
+  }
+  const letterOver = (letter: object): void => {
+    unwritten.delete(letter)
+    if (unwritten.size === 0) unwritable = null
   }
 
   const persist = async <T>(write: () => Promise<T>, isDeadLetter = false): Promise<T> => {
@@ -64,14 +80,18 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
       if (signal.aborted) throw staleEpoch()
       try {
         const written = await write()
-        if (attempt > 1) hold(null)
+        letterOver(write)
+        if (attempt > 1 && !isDeadLetter) hold(null)
         return written
       } catch (thrown) {
         const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
         if (signal.aborted) throw staleEpoch()
-        if (error.disposition === 'dead-letter') throw error
+        if (error.disposition === 'dead-letter') {
+          letterOver(write)
+          throw error
+        }
         if (error.disposition === 'fatal') environment.onFatal(error)
-        if (isDeadLetter) hold(new SluiceError('SLU_LOG_DLQ_UNWRITABLE', '', error))
+        if (isDeadLetter) letterFailed(write, error)
         else if (error.disposition !== 'retry') hold(error)
         else
           telemetry.log('warn', error.message, {
@@ -120,16 +140,31 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     for (const one of parked) await writeDeadLetter(one, attempts)
   }
 
-  const send = async (records: readonly Outgoing[], write: WriteRecords = (r) => producer.send(r)): Promise<void> => {
+  /**
+   * With `write` all is written or nothing, and what one record makes stays together where the log takes not all of it: a state row without the events
+   * beside it would make a successor skip them (C8). Then the largest of them is left out, and the record is parked.
+   */
+  const send = async (records: readonly Outgoing[], write?: WriteRecords): Promise<void> => {
     if (records.length === 0) return
+    const isAtomic = write !== undefined
     try {
-      await persist(() => write(records.map(toOutRecord)))
+      await persist(() => (write ?? ((r: readonly OutRecord[]) => producer.send(r)))(records.map(toOutRecord)))
       stats.out += records.length
     } catch (thrown) {
       const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
       if (error.code !== 'SLU_LOG_RECORD_TOO_LARGE') throw error
       const [only] = records
-      if (records.length > 1) {
+      const bySource = Map.groupBy(records, (record) => record.source)
+      if (isAtomic && bySource.size > 1) {
+        for (const ofSource of bySource.values()) await send(ofSource, write)
+      } else if (isAtomic && records.length > 1 && only?.source !== undefined) {
+        const largest = records.reduce((a, b) => ((b.value?.length ?? 0) > (a.value?.length ?? 0) ? b : a))
+        await deadLetters([{ record: only.source, error, stage: 'send' }])
+        await send(
+          records.filter((record) => record !== largest),
+          write,
+        )
+      } else if (records.length > 1) {
         for (const record of records) await send([record], write)
       } else if (only?.source !== undefined) await deadLetters([{ record: only.source, error, stage: 'send' }])
       else throw new SluiceError('SLU_LOG_FAILED', `${only?.topic ?? ''}: a record without source is too large`, error)
@@ -163,7 +198,7 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     },
     persist,
     toOutRecord,
-    held: () => heldBy,
+    held: () => unwritable ?? heldBy,
     hold,
   }
 }

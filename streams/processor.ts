@@ -3,7 +3,7 @@
  *
  * Owns: the types between `streams/runner.ts` (async: driver events, sending, committing) and the pure state machines
  * (`map.ts`, `fold.ts`, `window.ts`, `combine.ts`). A processor never awaits, never sends: it returns effects.
- * Contract: effects of one call are sent batch by batch, each acknowledged before the next (W7: partials, then markers); a checkpoint
+ * Contract: effects of one call are sent batch by batch, each acknowledged before the next (W7: partials, then markers), after its late records and dead letters; a checkpoint
  * taken after the call is committed only after all effects of earlier calls are acknowledged (C1, W5).
  */
 import type { Committed, LogHeaders, LogRecord } from '../schemas/log.ts'

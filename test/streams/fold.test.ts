@@ -89,6 +89,21 @@ test('fold: a record that fails leaves its state untouched; a hold puts back eve
   t.deepEqual(rowsOf(processor.process(many('ab', 2), 4n)), ['a=2', 'b=1'])
 })
 
+test('fold: a call held and made again still knows what the restored rows hold, and folds none of it twice (C8)', (t) => {
+  const rows = fold()
+    .process(many('aa'), 2n)
+    .batches.flatMap((b) => b.records.map(asRow))
+  const processor = fold()
+  processor.begin({ nextOffset: 1n, metadata: '' }, new Map([['counts', rows]]))
+  const again = [record(1, { key: 'a', value: 'x' }), record(2, { key: 'a', value: 'x' }), record(3, { key: 'b', value: 'hold' })]
+  t.throws(() => processor.process(again, 4n), { message: /SLU_EGRESS_HOLD/ })
+  t.deepEqual(rowsOf(processor.process(again.slice(0, 2), 3n)), ['a=3'])
+  const parked = fold()
+  parked.begin({ nextOffset: 1n, metadata: '' }, new Map([['counts', rows]]))
+  t.deepEqual(rowsOf(parked.process([record(2, { key: 'a', value: 'bug' })], 3n)), [])
+  t.deepEqual(rowsOf(parked.process([record(1, { key: 'a', value: 'x' })], 3n)), [])
+})
+
 test('fold: states above the bound are dropped, the least recently used first, never the newest (C6)', (t) => {
   const processor = fold(2)
   processor.process(many('abac'), 4n)
@@ -103,4 +118,17 @@ test('fold: its tick runs every `everyMs`, never more often, and its emits are f
   const again = processor.onTimer?.(6000, true) as Effects
   t.deepEqual(rowsOf(again), ['silent=1!'])
   t.true(again.batches[0]?.fenced)
+})
+
+test('fold: a tick’s row of a state not folded since it was restored keeps the version of that row, so that no successor folds it again (C8)', (t) => {
+  const rows = [0, 1].map((at) => record(at, { key: 'silent', value: 'x' }))
+  const written = fold()
+    .process([...rows, ...many('b', 2)], 3n)
+    .batches.flatMap((b) => b.records.map(asRow))
+  const processor = fold()
+  processor.begin({ nextOffset: 0n, metadata: '' }, new Map([['counts', written]]))
+  const versionAt = (ms: number) => processor.onTimer?.(ms, true).batches.flatMap((b) => b.records.map((o) => versionOf(asRow(o, 9), 0)?.offset))
+  t.deepEqual(versionAt(5000), [1n])
+  processor.process([record(5, { key: 'silent', value: 'x' }), ...many('b', 6)], 7n)
+  t.deepEqual(versionAt(9000), [6n])
 })

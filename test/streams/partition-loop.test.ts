@@ -91,6 +91,20 @@ test('partition loop: late records are acknowledged before the batches, so that 
   )
 })
 
+test('partition loop: dead letters are acknowledged before the batches, so that no state row says done of a record that is written nowhere (C8, D2)', async (t) => {
+  const w = partitionWorld()
+  w.refuse = (r) => (r[0]?.topic === 'in.dlq' ? new SluiceError('SLU_LOG_UNREACHABLE', '') : null)
+  loopOf(w, echo()).take(records('bad'), 1n)
+  await settle()
+  t.deepEqual(w.sent, [])
+  w.refuse = () => null
+  await w.clock.advance(3000)
+  t.deepEqual(
+    w.sent.map((r) => r.topic),
+    ['in.dlq', 'out', 'out'],
+  )
+})
+
 test('partition loop: nothing is committable before late records and dead letters are acknowledged (C1, D2)', async (t) => {
   const w = partitionWorld()
   w.refuse = (r) => (r[0]?.topic === 'in.dlq' ? new SluiceError('SLU_LOG_UNREACHABLE', '') : null)

@@ -36,6 +36,42 @@ test('partition sink: while the DLQ cannot be written it alarms and waits; it go
   t.is(w.stats.deadLetters, 2)
 })
 
+test('partition sink: a write that succeeds after a refusal does not end the hold of a dead letter that still cannot be written (D3)', async (t) => {
+  const w = partitionWorld()
+  let refusals = 1
+  let isDown = true
+  w.refuse = (records) => ((records[0]?.topic === 'in.dlq' ? isDown : refusals-- > 0) ? new SluiceError('SLU_LOG_UNREACHABLE', '') : null)
+  const letters = [w.sink.deadLetters([parked(1)]), w.sink.deadLetters([parked(2)])]
+  const sending = w.sink.send([out('a')])
+  await w.clock.advance(60)
+  await sending
+  t.is(w.sink.held()?.code, 'SLU_LOG_DLQ_UNWRITABLE')
+  isDown = false
+  await w.clock.advance(5000)
+  await Promise.all(letters)
+  t.is(w.sink.held(), null)
+})
+
+test('partition sink: what one record makes stays in one transaction when another’s is too large; of its own only the largest is left out (C8)', async (t) => {
+  const w = partitionWorld()
+  const written: string[][] = []
+  const write = async (records: readonly OutRecord[]) => {
+    if (records.some((r) => valueOf(r).length > 5)) throw new SluiceError('SLU_LOG_RECORD_TOO_LARGE', '')
+    written.push(records.map(valueOf))
+    return []
+  }
+  const [first, second] = [record(1, { value: 'one' }), record(2, { value: 'two' })]
+  await w.sink.send([out('row1', first), out('evt1', first), out('row2', second), out('too large', second), out('evt2', second)], write)
+  t.deepEqual(written, [
+    ['row1', 'evt1'],
+    ['row2', 'evt2'],
+  ])
+  t.deepEqual(
+    w.sent.map((r) => `${r.topic}:${valueOf(r)}`),
+    ['in.dlq:two'],
+  )
+})
+
 test('partition sink: a record the log refuses as too large is parked through its source, the others are written (D6)', async (t) => {
   const w = partitionWorld()
   w.refuse = (records) => (records.some((r) => valueOf(r) === 'big') ? new SluiceError('SLU_LOG_RECORD_TOO_LARGE', '') : null)
