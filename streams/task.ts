@@ -58,6 +58,8 @@ interface Work<T> {
   attempt: number
   /** Tries that failed and count. */
   failures: number
+  /** Tries after which it has to wait for another, those that do not count among them. */
+  rests: number
   controller: AbortController | null
   isCancelled: boolean
 }
@@ -144,14 +146,14 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     const value = definition.decode(record, context)
     const key = record.key?.toString('latin1') ?? ''
     const rules = definition.once
-    if (rules === undefined) return { record, value, id: key, digest: '', attempt: 0, failures: 0, controller: null, isCancelled: false }
+    if (rules === undefined) return { record, value, id: key, digest: '', attempt: 0, failures: 0, rests: 0, controller: null, isCancelled: false }
     const id = rules.id(value)
     if (record.key === null || id !== record.key.toString('utf8')) throw new SluiceError('SLU_ROUTE_KEY_MISMATCH', `key is not id ${id.slice(0, 100)}`)
     const createdMs = rules.createdMs(value)
     const appendMs = appendMsOf(record)
     if (!(appendMs - createdMs <= rules.dedupeMs)) throw new SluiceError('SLU_ROUTE_STALE', `${appendMs - createdMs} ms old at append, horizon ${rules.dedupeMs} ms`)
     if (createdMs > appendMs + rules.skewMs) throw new SluiceError('SLU_ROUTE_STALE', `created ${createdMs - appendMs} ms after append`)
-    return { record, value, id, digest: rules.digest(value), attempt: 0, failures: 0, controller: null, isCancelled: false }
+    return { record, value, id, digest: rules.digest(value), attempt: 0, failures: 0, rests: 0, controller: null, isCancelled: false }
   }
 
   const takeOne = (record: LogRecord): void => {
@@ -265,7 +267,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     try {
       await write(work, await execute(work, span.carrier), span.carrier)
       measure()
-      if (work.failures > 0 && sink.held()?.code !== 'SLU_LOG_DLQ_UNWRITABLE') sink.hold(null)
+      if (work.rests > 0 && sink.held()?.code !== 'SLU_LOG_DLQ_UNWRITABLE') sink.hold(null)
       return true
     } catch (thrown) {
       const { action, error } = outcomeOf(thrown, 'SLU_HANDLER_FAILED')
@@ -273,8 +275,8 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       if (abort.signal.aborted) throw error
       if (action === 'fatal') throw error
       if (action === 'hold') {
+        // Never counted: no outage spends the tries of a record (C5, D1).
         sink.hold(error)
-        work.failures++
         return false
       }
       if (action === 'retry' && ++work.failures < environment.retry.attemptsMax) return false
@@ -296,7 +298,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     } else {
       order.rest(work)
       stats.retries++
-      clock.setTimer(retryDelayMs(work.failures, environment.retry, environment.random), () => {
+      clock.setTimer(retryDelayMs(++work.rests, environment.retry, environment.random), () => {
         order.again(work)
         pump()
       })

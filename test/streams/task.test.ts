@@ -229,6 +229,25 @@ test('task: a hold is never counted as a try and never parked; a fatal error sto
   t.is(partition.uncommitted(), null)
 })
 
+test('task: the tries that a hold took are not missing afterwards (C5, D1)', async (t) => {
+  const [w, s] = [partitionWorld(), stage()]
+  take(open(w, s.definition), ['a'])
+  const codes = ['SLU_EGRESS_HOLD', 'SLU_EGRESS_HOLD', 'SLU_LOG_UNREACHABLE', 'SLU_LOG_UNREACHABLE'] as const
+  for (const code of codes) {
+    await w.clock.advance(1000)
+    s.calls.at(-1)?.fail(new SluiceError(code, ''))
+    await settle()
+  }
+  await w.clock.advance(1000)
+  t.is(s.calls.length, 5)
+  s.calls.at(-1)?.answer()
+  await settle()
+  t.deepEqual(
+    w.sent.map((r) => r.topic),
+    ['out'],
+  )
+})
+
 test('task: revoked, it waits for what is in flight and starts nothing (C4); closed, handlers are aborted and write nothing (C3)', async (t) => {
   const [w, s] = [partitionWorld(), stage({ concurrency: 2 })]
   const partition = open(w, s.definition)
