@@ -82,6 +82,8 @@ interface Owned {
   readonly abort: AbortController
   running: RunningPartition | null
   isPaused: boolean
+  /** Handed over up to here: what a fetch brings again is not handed over twice. */
+  takenTo: bigint | null
 }
 
 const nameOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
@@ -150,12 +152,20 @@ export function createRunner(options: RunnerOptions): Runner {
     onProgress: () => applyLimits(one),
   })
 
-  const assignOne = async (assignment: Assignment, logStart: bigint): Promise<StartAt> => {
-    const topic = assignment.topic.slice(topicPrefix.length)
-    const { partition, epoch, committed } = assignment
-    const tp = { topic: assignment.topic, partition }
-    const one: Owned = { topic, brokerTopic: assignment.topic, partition, epoch, abort: new AbortController(), running: null, isPaused: false }
+  /** At once: a partition that is taken back while it opens is known, and its opening void (C3). */
+  const own = (assignment: Assignment): Owned => {
+    const { topic: brokerTopic, partition, epoch } = assignment
+    const topic = brokerTopic.slice(topicPrefix.length)
+    const one: Owned = { topic, brokerTopic, partition, epoch, abort: new AbortController(), running: null, isPaused: false, takenTo: null }
     owned.set(nameOf(assignment), one)
+    return one
+  }
+
+  const assignOne = async (assignment: Assignment, one: Owned, logStart: bigint): Promise<StartAt> => {
+    const { topic, partition } = one
+    const { committed } = assignment
+    const tp = { topic: assignment.topic, partition }
+    if (one.abort.signal.aborted) return { ...tp, nextOffset: committed?.nextOffset ?? 'start' }
     const prove = async (): Promise<void> => {
       const [target] = targetOf(one)
       if (target === undefined) throw new SluiceError('SLU_LOG_STALE_EPOCH', nameOf(assignment))
@@ -175,6 +185,7 @@ export function createRunner(options: RunnerOptions): Runner {
     try {
       const opened = await opening
       one.running = opened.running
+      if (opened.nextOffset !== 'start') one.takenTo = opened.nextOffset
       if (one.abort.signal.aborted) await opened.running.close()
       return { ...tp, nextOffset: opened.nextOffset }
     } catch (thrown) {
@@ -194,9 +205,10 @@ export function createRunner(options: RunnerOptions): Runner {
   const assigned = async (assignments: readonly Assignment[]): Promise<StartAt[]> => {
     stats.rebalances++
     telemetry.count(metricNames.rebalances, 1, { [attributeNames.function]: definition.name })
+    const ones = assignments.map((a) => [a, own(a)] as const)
     try {
       const starts = await logStarts(assignments)
-      const startAts = await Promise.all(assignments.map((a) => assignOne(a, starts.get(nameOf(a)) ?? 0n)))
+      const startAts = await Promise.all(ones.map(([a, one]) => assignOne(a, one, starts.get(nameOf(a)) ?? 0n)))
       hasAssigned = true
       return startAts
     } catch (thrown) {
@@ -237,7 +249,12 @@ export function createRunner(options: RunnerOptions): Runner {
   const onRecords = (tp: TopicPartition, epoch: number, records: readonly LogRecord[], readTo: bigint): void => {
     const one = owned.get(nameOf(tp))
     if (one === undefined || one.running === null || one.epoch !== epoch || stopping.signal.aborted) return
-    one.running.take(topicPrefix === '' ? records : records.map((record) => localise(record, topicPrefix)), readTo)
+    const { takenTo } = one
+    if (takenTo !== null && readTo <= takenTo) return
+    const first = records[0]
+    const fresh = takenTo === null || first === undefined || first.offset >= takenTo ? records : records.filter((record) => record.offset >= takenTo)
+    one.takenTo = readTo
+    one.running.take(topicPrefix === '' ? fresh : fresh.map((record) => localise(record, topicPrefix)), readTo)
     applyLimits(one)
   }
 

@@ -1,5 +1,6 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
+import type { ConsumerEvents, LogConsumer } from '../../schemas/log.ts'
 import type { Telemetry } from '../../schemas/ports.ts'
 import {
   defineFunction,
@@ -191,6 +192,74 @@ test('runner: a log that does not answer the last commit never holds up the exit
 test('runner: missing topics are named and nothing is started', async (t) => {
   const w = runnerWorld({ in: 1 })
   await t.throwsAsync(w.runner(upper, 'p').start(), { message: /SLU_LOG_TOPIC_MISSING.*out, in\.dlq/ })
+})
+
+test('runner: what a fetch brings once more is not handed over twice (C1)', async (t) => {
+  const w = runnerWorld(topics)
+  const { driver } = w.log
+  const twice = (inner: LogConsumer): LogConsumer => ({
+    pause: inner.pause.bind(inner),
+    resume: inner.resume.bind(inner),
+    commit: inner.commit.bind(inner),
+    endOffset: inner.endOffset.bind(inner),
+    stop: inner.stop.bind(inner),
+    start: (events) =>
+      inner.start({
+        ...events,
+        records: (tp, epoch, records, readTo) => {
+          events.records(tp, epoch, records.slice(0, 2), (records[1]?.offset ?? readTo - 1n) + 1n)
+          events.records(tp, epoch, records, readTo)
+          events.records(tp, epoch, records.slice(1), readTo)
+        },
+      }),
+  })
+  Object.assign(w.log, {
+    driver: (name: string) => {
+      const own = driver(name)
+      return { ...own, consumer: (options: Parameters<typeof own.consumer>[0]) => twice(own.consumer(options)) }
+    },
+  })
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  w.log.append(values('x', 20))
+  await w.until('all', () => runner.drained())
+  t.is(w.log.dump('out').length, 20)
+  t.deepEqual(w.fatal, [])
+})
+
+test('runner: a partition taken back while it opens and given again is opened under the new epoch, never stuck under the old (C3)', async (t) => {
+  const w = runnerWorld({ ...topics, in: 1 })
+  const { driver } = w.log
+  let events: ConsumerEvents | undefined
+  const gates: (() => void)[] = []
+  Object.assign(w.log, {
+    driver: (name: string) => {
+      const own = driver(name)
+      const admin = own.admin()
+      const ranges = async (topic: string) => {
+        await new Promise<void>((resolve) => gates.push(resolve))
+        return admin.ranges(topic)
+      }
+      const consumer = { ...own.consumer({ group: 'g', topics: ['in'] }), pause: () => undefined, resume: () => undefined, endOffset: () => null }
+      const start = (given: ConsumerEvents) => Promise.resolve(void (events = given))
+      return { ...own, admin: () => ({ topics: () => admin.topics(), ranges, close: () => admin.close() }), consumer: () => ({ ...consumer, start }) }
+    },
+  })
+  await w.runner(upper, 'p').start()
+  const assigned = (epoch: number) => events?.assigned([{ topic: 'in', partition: 0, epoch, committed: null }])
+  const first = assigned(1)
+  await events?.revoked([{ topic: 'in', partition: 0 }], false)
+  const second = assigned(2)
+  // The answers come in the other order.
+  while (gates.length < 2) await w.clock.advance(1)
+  gates[1]?.()
+  await second
+  gates[0]?.()
+  await first
+  w.log.append(values('x', 1))
+  events?.records({ topic: 'in', partition: 0 }, 2, w.log.dump('in'), 1n)
+  await w.until('handled', () => w.log.dump('out').length === 1)
+  t.pass()
 })
 
 test('runner: a committed offset the log no longer holds holds the partition, it never jumps (C7)', async (t) => {
