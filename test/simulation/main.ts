@@ -1,94 +1,120 @@
 /**
- * `npm run simulate -- [windows|once|routing] [--seeds N] [--seed n] [--json]`: seeded runs of the real core against an independent reference.
+ * `npm run simulate -- [name…] [--seeds N] [--seed n] [--mutations [mutant…]] [--json]`: seeded runs of the real core against an independent reference.
  *
- * Owns: which simulations there are, what makes a run bad, the sums, and how a bad seed is replayed. One JSON document at the end with --json:
- * `{seeds, lost, wrong, doubled, kills, bad[], simulations{<name>: sums}}`. Exit codes: 0 no difference, 1 bad use, 3 some run was bad.
+ * Owns: the command line, the sums, and how a bad seed is replayed. `--seeds N` (default 500) are dealt out evenly among the simulations named, or all;
+ * they run on every core. `--seed n` runs one seed of each. `--mutations` takes every guard away in turn and shows that the simulations notice
+ * (mutants.ts). One JSON document at the end with --json: `{seeds, lost, wrong, doubled, kills, bad[], simulations{<name>: sums}}`, or
+ * `{mutants[], survivors[]}`. Exit codes: 0 no difference, 1 bad use, 3 some run was bad or a mutant survived.
  */
 import { parseArgs } from 'node:util'
-import { simulateOnce } from './once.ts'
-import { simulateRouting } from './routing.ts'
-import { simulateWindows } from './windows.ts'
+import { crew } from './crew.ts'
+import { MUTANTS } from './mutants.ts'
+import { prove, type Proof } from './prove.ts'
+import { SIMULATIONS } from './simulations.ts'
+import type { Asked } from './worker.ts'
 
-/** Counts of one run under the names that the document sums. */
-interface Outcome {
-  readonly lost: number
-  readonly wrong: number
-  readonly doubled: number
-  readonly counts: Readonly<Record<string, number>>
-}
+const USAGE = `usage: npm run simulate -- [${Object.keys(SIMULATIONS).join('|')}] [--seeds N] [--seed n] [--json]
+       npm run simulate -- --mutations [mutant…] [--json]
+`
+/** Bad runs told in full. */
+const TOLD_MAX = 20
 
-const numbersOf = (run: object): Record<string, number> => Object.fromEntries(Object.entries(run).filter((e): e is [string, number] => typeof e[1] === 'number' && e[0] !== 'seed'))
-
-const SIMULATIONS: Readonly<Record<string, (seed: number) => Promise<Outcome>>> = {
-  windows: async (seed) => {
-    const run = await simulateWindows(seed)
-    return { lost: run.unclosed, wrong: run.wrong + run.misplaced + run.regressed + run.fatal, doubled: run.differing, counts: numbersOf(run) }
-  },
-  once: async (seed) => {
-    const run = await simulateOnce(seed)
-    return { lost: run.unanswered, wrong: run.wrong, doubled: run.doubled, counts: numbersOf(run) }
-  },
-  routing: async (seed) => {
-    const run = await simulateRouting(seed)
-    return { lost: 0, wrong: run.breaches.length, doubled: 0, counts: numbersOf(run) }
-  },
-}
-
-const USAGE = `usage: npm run simulate -- [${Object.keys(SIMULATIONS).join('|')}] [--seeds N] [--seed n] [--json]\n`
-const PROGRESS_EVERY = 100
-
-interface Asked {
+interface Command {
   readonly names: readonly string[]
-  readonly seeds: readonly number[]
+  readonly seeds: number
+  readonly seed: number | null
   readonly isJson: boolean
+  readonly isProof: boolean
 }
 
 /** Null = bad use. */
-function asked(args: readonly string[]): Asked | null {
+function commandOf(args: readonly string[]): Command | null {
   try {
     const { values, positionals } = parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { seeds: { type: 'string', default: '200' }, seed: { type: 'string' }, json: { type: 'boolean', default: false } },
+      options: { seeds: { type: 'string', default: '500' }, seed: { type: 'string' }, json: { type: 'boolean', default: false }, mutations: { type: 'boolean', default: false } },
     })
-    const count = Number(values.seed ?? values.seeds)
-    if (!Number.isSafeInteger(count) || count < 1 || positionals.some((name) => SIMULATIONS[name] === undefined)) return null
-    const seeds = values.seed === undefined ? Array.from({ length: count }, (_, i) => i + 1) : [count]
-    return { names: positionals.length === 0 ? Object.keys(SIMULATIONS) : positionals, seeds, isJson: values.json }
+    const seeds = Number(values.seed ?? values.seeds)
+    const known = values.mutations ? MUTANTS.map(({ name }) => name) : Object.keys(SIMULATIONS)
+    if (!Number.isSafeInteger(seeds) || seeds < 1 || positionals.some((name) => !known.includes(name))) return null
+    return { names: positionals.length === 0 ? known : positionals, seeds, seed: values.seed === undefined ? null : seeds, isJson: values.json, isProof: values.mutations }
   } catch {
     return null
   }
 }
 
+const isTty = process.stderr.isTTY
+const progress = (text: string): void => void (isTty && process.stderr.write(`\r\u001b[K${text}`))
+const tell = (text: string): void => void process.stderr.write(`${isTty ? '\r\u001b[K' : ''}${text}\n`)
+
+function* dealt({ names, seeds, seed }: Command): Generator<Asked> {
+  if (seed !== null) for (const name of names) yield { name, seed }
+  else for (let i = 0; i < seeds; i++) yield { name: names[i % names.length] as string, seed: Math.floor(i / names.length) + 1 }
+}
+
+async function simulate(command: Command): Promise<number> {
+  const total = { lost: 0, wrong: 0, doubled: 0, kills: 0 }
+  const bad: string[] = []
+  const simulations: Record<string, Record<string, number>> = Object.fromEntries(command.names.map((name) => [name, { seeds: 0 }]))
+  const seeds = dealt(command)
+  const seedsMax = command.seed === null ? command.seeds : command.names.length
+  let done = 0
+  await crew(
+    () => seeds.next().value as Asked | undefined,
+    (answered) => {
+      const { name, seed } = answered
+      const sums = simulations[name] as Record<string, number>
+      done++
+      sums['seeds'] = (sums['seeds'] ?? 0) + 1
+      if (done % 20 === 0) progress(`${done} of ${seedsMax} seeds, ${bad.length} bad`)
+      const outcome = 'outcome' in answered ? answered.outcome : { lost: 0, wrong: 1, doubled: 0, counts: {}, breaches: [answered.thrown] }
+      for (const [key, value] of Object.entries(outcome.counts)) sums[key] = (sums[key] ?? 0) + value
+      for (const key of ['lost', 'wrong', 'doubled'] as const) total[key] += outcome[key]
+      total.kills += outcome.counts['kills'] ?? 0
+      if (outcome.lost + outcome.wrong + outcome.doubled === 0) return true
+      bad.push(`npm run simulate -- ${name} --seed ${seed}`)
+      if (bad.length <= TOLD_MAX) tell(`${bad.at(-1)}: ${JSON.stringify(outcome, null, 1)}`)
+      return true
+    },
+  )
+  progress('')
+  if (command.isJson) process.stdout.write(`${JSON.stringify({ seeds: done, ...total, bad, simulations })}\n`)
+  else {
+    for (const [name, sums] of Object.entries(simulations)) process.stdout.write(`${name.padEnd(14)} ${JSON.stringify(sums)}\n`)
+    process.stdout.write(
+      `${done} seeds: lost ${total.lost}, wrong ${total.wrong}, doubled ${total.doubled}, kills ${total.kills}\n${bad.map((line) => `replay: ${line}\n`).join('')}`,
+    )
+  }
+  return bad.length === 0 ? 0 : 3
+}
+
+async function mutate({ names, isJson }: Command): Promise<number> {
+  const proofs: Proof[] = []
+  for (const mutant of MUTANTS.filter(({ name }) => names.includes(name))) {
+    progress(`${proofs.length} of ${names.length} mutants: ${mutant.name}`)
+    const proof = await prove(mutant)
+    proofs.push(proof)
+    const { invariants, name, simulation, seed, runs, said } = proof
+    progress('')
+    if (!isJson)
+      process.stdout.write(
+        `${invariants.join(' ').padEnd(10)} ${name.padEnd(34)} ${seed === null ? `SURVIVED ${runs} runs` : `${simulation} --seed ${seed}`.padEnd(26)} ${seed === null ? '' : said.slice(0, 90)}\n`,
+      )
+  }
+  const survivors = proofs.filter(({ seed }) => seed === null).map(({ name }) => name)
+  if (isJson) process.stdout.write(`${JSON.stringify({ mutants: proofs, survivors })}\n`)
+  else process.stdout.write(`${proofs.length} guards taken away, ${proofs.length - survivors.length} noticed${survivors.map((name) => `\nsurvived: ${name}`).join('')}\n`)
+  return survivors.length === 0 ? 0 : 3
+}
+
 async function main(args: readonly string[]): Promise<number> {
-  const wanted = asked(args)
-  if (wanted === null) {
+  const command = commandOf(args)
+  if (command === null) {
     process.stderr.write(USAGE)
     return 1
   }
-  const total = { lost: 0, wrong: 0, doubled: 0, kills: 0 }
-  const bad: string[] = []
-  const simulations: Record<string, Record<string, number>> = {}
-  for (const name of wanted.names) {
-    const sums: Record<string, number> = {}
-    simulations[name] = sums
-    const simulate = SIMULATIONS[name] as (seed: number) => Promise<Outcome>
-    for (const [i, seed] of wanted.seeds.entries()) {
-      const { counts, ...ends } = await simulate(seed)
-      for (const [key, value] of Object.entries(counts)) sums[key] = (sums[key] ?? 0) + value
-      for (const key of ['lost', 'wrong', 'doubled'] as const) total[key] += ends[key]
-      total.kills += counts['kills'] ?? 0
-      if (ends.lost + ends.wrong + ends.doubled > 0) {
-        bad.push(`npm run simulate -- ${name} --seed ${seed}`)
-        process.stderr.write(`${name} seed ${seed}: ${JSON.stringify({ ...ends, ...counts })}\n`)
-      }
-      if ((i + 1) % PROGRESS_EVERY === 0 && process.stderr.isTTY) process.stderr.write(`\r${name} ${i + 1}/${wanted.seeds.length}, ${bad.length} bad `)
-    }
-    if (!wanted.isJson) process.stdout.write(`${name.padEnd(8)} ${wanted.seeds.length} seeds  ${JSON.stringify(sums)}\n`)
-  }
-  if (wanted.isJson) process.stdout.write(`${JSON.stringify({ seeds: wanted.seeds.length, ...total, bad, simulations })}\n`)
-  else process.stdout.write(`lost ${total.lost}, wrong ${total.wrong}, doubled ${total.doubled}, kills ${total.kills}\n${bad.map((line) => `replay: ${line}\n`).join('')}`)
-  return bad.length === 0 ? 0 : 3
+  return command.isProof ? mutate(command) : simulate(command)
 }
 
 process.exitCode = await main(process.argv.slice(2))

@@ -290,7 +290,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
 
   /** How far the markers say that an input partition was read: beyond it nobody can tell an offset of ours from one set by hand (W6). */
   const readThrough = (source: number): bigint => {
-    const rows = log.batches('partials', 'all').flatMap(({ records }) => records)
+    const rows = log.topics.get('partials')?.flatMap(({ records, start }) => records.filter((row) => row.offset >= start)) ?? []
     return rows.reduce((highest, row) => {
       const marker = row.key === null ? decodeMarker(row) : null
       return marker?.sourcePartition === source && marker.readThrough > highest ? marker.readThrough : highest
