@@ -1,6 +1,7 @@
 import test from 'ava'
 import { askBreaker, BREAKER_CODE } from '../../../functions/assess-health/breaker.ts'
 import { addDevice, newDevice, newPartition } from '../../../functions/assess-health/device-state.ts'
+import { raiseRule } from '../../../functions/assess-health/hysteresis.ts'
 import { endpointMap } from '../../../functions/assess-health/endpoint-roll-up.ts'
 import { endpointOn, gpus, healthDesk, healthRules, START_MS } from '../../helpers/health-desk.ts'
 
@@ -46,4 +47,25 @@ test('breaker: a pool of fewer than three endpoints has none', (t) => {
   const device = newDevice('gpu-n0-0', 'n0', 'blackwell-a', 0)
   addDevice(state, device)
   t.is(askBreaker(state, endpointMap(ENDPOINTS.slice(0, 2)), 'r', [device], 'blackwell-a', { share: 0.5, endpointsMin: 3 }), 'allowed')
+})
+
+test('breaker: a pool of exactly the least number of endpoints has one; a rule about none of its endpoints trips nothing (H2)', (t) => {
+  const map = endpointMap(ENDPOINTS.slice(0, 3))
+  const sick = (count: number) => {
+    const state = newPartition(0)
+    const devices = nodes.slice(0, 3).map((node) => newDevice(`gpu-${node}-0`, node, 'blackwell-a', 0))
+    for (const device of devices) addDevice(state, device)
+    for (const device of devices.slice(0, count))
+      raiseRule(device, { ruleId: 'r', ruleVersion: 1, verdict: 'DRAIN', codes: [], atMs: 0, isOccurrence: true }, { baseMs: 1, capMs: 1, forgetMs: 1 })
+    return { state, devices }
+  }
+  const limits = { share: 0.5, endpointsMin: 3 }
+  const one = sick(0)
+  t.is(askBreaker(one.state, map, 'r', one.devices.slice(0, 1), 'blackwell-a', limits), 'allowed', 'one is always allowed')
+  t.is(askBreaker(one.state, map, 'r', one.devices.slice(0, 2), 'blackwell-a', limits), 'tripped-now')
+  t.is(askBreaker(one.state, map, 'r', one.devices.slice(0, 1), 'blackwell-a', limits), 'tripped')
+  const other = sick(2)
+  const stray = newDevice('gpu-n9-0', 'n9', 'blackwell-a', 0)
+  t.is(askBreaker(other.state, map, 'r', [stray], 'blackwell-a', limits), 'allowed')
+  t.is(other.state.latched.size, 0)
 })

@@ -70,3 +70,47 @@ test('hysteresis: any flapping changes the verdict fewer times than the hold all
     { numRuns: 40 },
   )
 })
+
+test('hysteresis: a recurrence counts while the last one is no older than forgetMs, and begins anew beyond (H1)', (t) => {
+  const again = (afterMs: number): number | undefined => {
+    const device = newDevice('gpu-1', 'n1', null, 0)
+    raiseRule(device, raise(0), HOLD)
+    endRule(device, device.rules.get('r') as NonNullable<ReturnType<typeof device.rules.get>>, 5)
+    raiseRule(device, raise(afterMs), HOLD)
+    return device.rules.get('r')?.occurrences
+  }
+  t.is(again(HOLD.forgetMs), 2)
+  t.is(again(HOLD.forgetMs + 1), 1)
+})
+
+test('hysteresis: within the hold a worse verdict is a change, a milder one is none; what comes late moves no time back (H1)', (t) => {
+  const held = (first: 'DEPRIORITISE' | 'DRAIN') => {
+    const device = newDevice('gpu-1', 'n1', null, 0)
+    raiseRule(device, { ...raise(100), verdict: first }, HOLD)
+    const rule = device.rules.get('r') as NonNullable<ReturnType<typeof device.rules.get>>
+    holdRule(device, rule, 110, HOLD)
+    return { device, rule }
+  }
+  const mild = held('DEPRIORITISE')
+  t.true(raiseRule(mild.device, raise(120), HOLD))
+  t.is(mild.rule.verdict, 'DO_NOT_ROUTE')
+  const hard = held('DRAIN')
+  t.false(raiseRule(hard.device, raise(50), HOLD))
+  t.like(hard.rule, { verdict: 'DRAIN', lastRaisedMs: 100, sinceMs: 100 })
+})
+
+test('hysteresis: a rule that is ended keeps the later of its hold and its end', (t) => {
+  for (const [holdAtMs, endAtMs, expected] of [
+    [null, 5, 5],
+    [10, 20, 120_010],
+    [10, 200_000, 200_000],
+  ] as const) {
+    const device = newDevice('gpu-1', 'n1', null, 0)
+    raiseRule(device, raise(0), HOLD)
+    const rule = device.rules.get('r') as NonNullable<ReturnType<typeof device.rules.get>>
+    if (holdAtMs !== null) holdRule(device, rule, holdAtMs, HOLD)
+    endRule(device, rule, endAtMs)
+    t.is(rule.holdUntilMs, expected)
+    t.false(isInForce(rule))
+  }
+})

@@ -27,3 +27,25 @@ test('canonical: fixed point is a whole multiple of the step, never −0 nor bey
   t.true(Object.is(fixedPoint(-0.001, 0, 10), 0))
   t.throws(() => fixedPoint(1e300, 3, 1))
 })
+
+test('canonical: an object that fills its size class to the byte leaves, one byte more holds (E05)', (t) => {
+  const projected = project(summary(), SITE, policy)
+  const object = (objectBytes: number) => canonicalObject(projected, permit, { ...policy, caps: { ...policy.caps, objectBytes } }, 'value')
+  const { pad } = JSON.parse(object(512).toString()) as { pad: string }
+  const bare = 512 - pad.length
+  t.is(object(bare).length, bare)
+  t.true(object(bare).includes('"pad":""'))
+  t.like(
+    t.throws(() => object(bare - 1)),
+    { code: 'SLU_EGRESS_HOLD' },
+  )
+})
+
+test('canonical: fixed point rounds to the nearest step, halves up, to the last safe integer', (t) => {
+  t.deepEqual(
+    [7.4, 7.5, 12.4, 12.5, -7.5].map((value) => fixedPoint(value, 0, 5)),
+    [5, 10, 10, 15, -5],
+  )
+  t.is(fixedPoint(Number.MAX_SAFE_INTEGER, 0, 1), Number.MAX_SAFE_INTEGER)
+  t.throws(() => fixedPoint(Number.MAX_SAFE_INTEGER + 1, 0, 1), { message: /SLU_EGRESS_HOLD/ })
+})

@@ -38,6 +38,21 @@ test('gate: 9 contributors are withheld by an object of the same size, never by 
   t.is(ledger.size, 3)
 })
 
+test('gate: exactly 10 contributors, the minimum, are released with their value; one fewer, or one of them with nothing, is withheld (E06)', async (t) => {
+  for (const [sums, decision] of [
+    [[...few, 100], 'released'],
+    [few, 'withheld'],
+    [[...few, 0], 'withheld'],
+  ] as const) {
+    const { send, store } = await openGate()
+    const [receipt] = await send(summary({}, sums))
+    t.is(receipt?.decision, decision)
+    const body = JSON.parse(String(store.objects.get(receipt?.objectKey as string))) as Record<string, unknown>
+    t.is(body['status'], decision === 'released' ? 'value' : 'withheld')
+    t.is(body['value'], decision === 'released' ? 100 : 0)
+  }
+})
+
 test('gate: what the bundle denies or does not name sends nothing, only a leaf (deny by default)', async (t) => {
   const { send, store, ledger } = await openGate()
   t.like((await send(summary({ metric: 'hw.gpu.memory.limit' })))[0], { decision: 'denied', reasons: ['metric-denied'], sha256: null, bytes: 0 })
@@ -142,6 +157,28 @@ test('gate: an exhausted cap holds before an intent is written (E05)', async (t)
   await send(summary())
   t.is(code(await t.throwsAsync(send(summary({ metric: 'hw.energy' })))), 'SLU_EGRESS_HOLD')
   t.is(ledger.openIntents().length, 0)
+})
+
+test('gate: a cap is what may leave: the object that fills it leaves, the next one holds (E05)', async (t) => {
+  const three = ['hw.power', 'hw.energy', 'sluice.gpu.clock'].map((metric) => summary({ metric }))
+  const released = async (caps: Partial<PolicyBundle['caps']>): Promise<string[]> => {
+    const policy = shippedPolicy()
+    const { send } = await openGate({ policy: { ...policy, caps: { ...policy.caps, ...caps } } })
+    const outcomes = []
+    for (const value of three) outcomes.push(await send(value).then(([receipt]) => receipt?.decision ?? 'none', code))
+    return outcomes
+  }
+  const two = ['released', 'released', 'SLU_EGRESS_HOLD']
+  t.deepEqual(await released({ objectsPerHour: 3, bytesPerDay: 1536 }), ['released', 'released', 'released'])
+  t.deepEqual(await released({ objectsPerHour: 2 }), two)
+  t.deepEqual(await released({ bytesPerDay: 1535 }), two)
+  t.deepEqual(await released({ bytesPerDay: 1024 }), two)
+})
+
+test('gate: a window may end 5 minutes ahead of the clock and not a millisecond more (E14)', async (t) => {
+  const ahead = summary({ windowStartMs: NOW_MS + 295_000, windowEndMs: NOW_MS + 300_000 })
+  t.is((await (await openGate()).send(ahead))[0]?.decision, 'released')
+  t.is(code(await t.throwsAsync((await openGate({ nowMs: NOW_MS - 1 })).send(ahead))), 'SLU_RECORD_FUTURE')
 })
 
 test('gate: a withheld metric withholds the twins that come after it (E28)', async (t) => {

@@ -46,3 +46,27 @@ test('projection: a field whose class does not let it leave rejects the object (
     refused,
   )
 })
+
+test('projection: the least window, count and start are ones; unit and kind of contributor must each be the metric’s (E02, E03, E08)', (t) => {
+  const at = (windowStartMs: number, windowEndMs: number) => summary({ windowStartMs, windowEndMs })
+  t.is(project(at(0, 5000), SITE, policy).identity.window, 0)
+  t.is(project(at(7, 8), SITE, policy).gridMs, 1)
+  t.is(project(summary({}, [1]), SITE, policy).count, 1)
+  const odd = [
+    at(-1, 0),
+    at(5000, 5000),
+    at(10_000, 5000),
+    at(2 ** 53, 2 ** 53 + 1024),
+    at(0, 2 ** 53),
+    at(0.5, 1.5),
+    summary({ unit: 'kW' }),
+    summary({ contributorKind: 'device' }),
+    summary({ count: 1.5 }),
+    summary({ site: 'hall-2' }),
+  ]
+  for (const value of odd)
+    t.like(
+      t.throws(() => project(value, SITE, policy)),
+      refused,
+    )
+})
