@@ -67,6 +67,13 @@ export const errors = {
     'Nothing listens at the bootstrap addresses, or a firewall is between.',
     'Check log.kafka.brokers and that the broker runs (`npm run kafka` starts one here).',
   ),
+  SLU_LOG_CLOSED: row(
+    'the broker closes the connection',
+    'retry',
+    2,
+    'The listener expects TLS or a user and gets none, or the reverse; or a proxy takes the connection while its broker is away; or the broker is stopping.',
+    'Compare log.kafka.tls and log.kafka.sasl with the listener of this port; if they fit, see whether the broker behind it runs.',
+  ),
   SLU_LOG_NOT_READY: row(
     'the brokers answer, but do not serve this now',
     'retry',
@@ -85,8 +92,15 @@ export const errors = {
     'the listener speaks another protocol',
     'fatal',
     2,
-    'TLS on one side and plain text on the other, or not a Kafka listener at all.',
-    'Compare log.kafka.tls and the port with the listeners of the broker.',
+    'TLS on one side and plain text on the other, a user where none is taken, or not a Kafka listener at all.',
+    'Compare log.kafka.brokers, log.kafka.tls and log.kafka.sasl with the listeners of the broker.',
+  ),
+  SLU_LOG_CERTIFICATE: row(
+    'a certificate was not accepted',
+    'fatal',
+    2,
+    'That of the broker has expired, is for another name, or is of an authority not known here; or the broker does not accept ours.',
+    'Authority: log.kafka.tls.caFile. Name: the addresses of log.kafka.brokers and advertised.listeners must be among its SANs. Ours: certFile and keyFile.',
   ),
   SLU_LOG_AUTH: row(
     'the broker refused the credentials',

@@ -193,6 +193,20 @@ test('cli: a broker that is not there is exit 2 with a named error, not a hang',
   site.remove()
 })
 
+test('cli: a broker that closes the connection is exit 2, and the first thing said is what the listener may want', async (t) => {
+  t.timeout(60_000)
+  const closing = createServer((socket) => void socket.end())
+  await new Promise<void>((resolve) => closing.listen(0, '127.0.0.1', resolve))
+  const broker = `127.0.0.1:${(closing.address() as AddressInfo).port}`
+  const site = siteInFolder((s) => (s.log = { driver: 'kafka', kafka: { brokers: [broker] } }))
+  const run = await sluice(['start', '--for', '5s', '--json', '--site', site.file])
+  closing.close()
+  t.is(run.code, 2, run.stderr)
+  t.like(json(run.stdout).error, { code: 'SLU_LOG_CLOSED' })
+  t.regex(run.stderr, /the broker closes the connection\s+127\.0\.0\.1:\d+: does this listener want a user[^]*fix: Compare log\.kafka\.tls and log\.kafka\.sasl/)
+  site.remove()
+})
+
 test('cli: a secret that is not set is named before anything starts', async (t) => {
   const site = siteInFolder((s) => (s.pseudonyms = { keyEnv: 'SLUICE_TEST_NO_SUCH_KEY' }))
   const run = await sluice(['start', '--for', '1s', '--json', '--site', site.file])

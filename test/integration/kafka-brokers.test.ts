@@ -81,7 +81,7 @@ kafkaTest(
               await producer.send(batch.map((value, i) => ({ topic: 'flow', partition: i % 4, key: null, value: Buffer.from(value) })))
               break
             } catch (error) {
-              if (!/SLU_LOG_(UNREACHABLE|NOT_READY)/.test(String(error))) {
+              if (!/SLU_LOG_(UNREACHABLE|NOT_READY|CLOSED)/.test(String(error))) {
                 problems.push(`send: ${String(error)} because ${String((error as Error).cause)}`)
                 return
               }

@@ -1,11 +1,14 @@
 /**
  * A broker with TLS, passwords and ACLs: what a site in production has.
  *
- * Listeners: SECURE (TLS and SCRAM-SHA-512), MUTUAL (TLS with client certificates), PLAINTEXT (its user is the broker's own administrator).
+ * Listeners: SECURE (TLS and SCRAM-SHA-512), MUTUAL (TLS with client certificates), USERS (SCRAM-SHA-512 in plain text), EXPIRED and ELSEWHERE (TLS
+ * with a certificate that is over, or for another name), PLAINTEXT (its user is the broker's own administrator).
  * `operator` may do everything; `guest` may read and write what aggregate-metrics needs, but not write to its input; `egress` what docs/kafka-access.md
  * gives forward-summaries.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { tmpdir } from 'node:os'
 import test from 'ava'
@@ -16,6 +19,7 @@ import { isKafkaAvailable, startKafka, type KafkaCluster } from '../../infra/dep
 import { nodeHashing } from '../../infra/hashing.ts'
 import { createKafkaDriver, type KafkaOptions } from '../../infra/log/kafka/driver.ts'
 import { silentTelemetry } from '../../infra/observability/telemetry.ts'
+import { errors } from '../../schemas/errors.ts'
 import type { LogDriver } from '../../schemas/log.ts'
 import { topicSpecs } from '../../schemas/topics.ts'
 import { createRunner } from '../../streams/runner.ts'
@@ -71,6 +75,9 @@ test.before(async (t) => {
     listeners: [
       { name: 'SECURE', protocol: 'SASL_SSL' },
       { name: 'MUTUAL', protocol: 'SSL' },
+      { name: 'USERS', protocol: 'SASL_PLAINTEXT' },
+      { name: 'EXPIRED', protocol: 'SSL' },
+      { name: 'ELSEWHERE', protocol: 'SSL' },
     ],
     settings: {
       'ssl.keystore.type': 'PEM',
@@ -80,6 +87,9 @@ test.before(async (t) => {
       'listener.name.mutual.ssl.client.auth': 'required',
       'sasl.enabled.mechanisms': 'SCRAM-SHA-512',
       'listener.name.secure.scram-sha-512.sasl.jaas.config': scram,
+      'listener.name.users.scram-sha-512.sasl.jaas.config': scram,
+      'listener.name.expired.ssl.keystore.location': file('expired.pem', `${pem.expired.key}\n${pem.expired.cert}`),
+      'listener.name.elsewhere.ssl.keystore.location': file('elsewhere.pem', `${pem.elsewhere.key}\n${pem.elsewhere.cert}`),
       'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
       'super.users': 'User:ANONYMOUS;User:operator',
     },
@@ -164,7 +174,21 @@ kafkaTest('secure kafka: a client certificate is who we are where the listener a
   await using(mutual, async (driver) => {
     t.deepEqual(await driver.admin().topics(), [], 'CN=client has no rights to any topic, and sees none')
   })
-  t.regex(await codeOf({ ...mutual, tls: { ca: certificates().ca } }), /^SLU_LOG_LISTENER /, 'without one the broker hangs up in the handshake')
+  const refused = /^SLU_LOG_CERTIFICATE .*client certificate.*certFile/
+  t.regex(await codeOf({ ...mutual, tls: { ca: certificates().ca } }), refused, 'none')
+  t.regex(await codeOf({ ...mutual, tls: { ca: certificates().ca, ...(await makeCertificates('others')).client } }), refused, 'one of another authority')
+})
+
+kafkaTest('secure kafka: a certificate that is not accepted is SLU_LOG_CERTIFICATE and says why: over, another name, unknown authority, unusable file', async (t) => {
+  t.timeout(60_000)
+  const tls = { ca: certificates().ca }
+  const at = (name: string): string[] => [...(cluster().listeners.get(name) ?? raise())]
+  t.regex(await codeOf({ brokers: at('EXPIRED'), tls }), /^SLU_LOG_CERTIFICATE .*has expired/)
+  t.regex(await codeOf({ brokers: at('ELSEWHERE'), tls }), /^SLU_LOG_CERTIFICATE .*not for this name/)
+  for (const ca of [await makeCertificates('others'), await makeCertificates()])
+    t.regex(await codeOf(secure('operator', { tls: { ca: ca.ca } })), /^SLU_LOG_CERTIFICATE .*no authority known here.*caFile/)
+  t.regex(await codeOf(secure('operator', { tls: true })), /^SLU_LOG_CERTIFICATE .*caFile/, 'the authorities of the platform')
+  t.regex(await codeOf(secure('operator', { tls: { ca: certificates().ca, cert: 'no certificate', key: 'no key' } })), /^SLU_LOG_CERTIFICATE .*file of log\.kafka\.tls/)
 })
 
 kafkaTest('secure kafka: a wrong password, a user that is not there and a mechanism the broker has not are SLU_LOG_AUTH', async (t) => {
@@ -174,12 +198,26 @@ kafkaTest('secure kafka: a wrong password, a user that is not there and a mechan
   t.regex(await codeOf(secure('operator', { sasl: { ...sasl, mechanism: 'plain', password: PASSWORDS.operator } })), /^SLU_LOG_AUTH /)
 })
 
-kafkaTest('secure kafka: plain text on a TLS listener and TLS on a plain one say what they may be, an authority we do not know is the listener’s error, none hangs', async (t) => {
-  t.timeout(60_000)
-  const { tls: _tls, sasl: _sasl, ...plain } = secure('operator')
-  t.regex(await codeOf(plain), /^SLU_LOG_UNREACHABLE .*closes them.*TLS/, 'a broker that wants TLS just hangs up; the message says what that may mean')
-  t.regex(await codeOf({ brokers: cluster().bootstrap, tls: { ca: certificates().ca } }), /^SLU_LOG_UNREACHABLE .*TLS handshake.*plain text/)
-  t.regex(await codeOf(secure('operator', { tls: { ca: (await makeCertificates()).ca } })), /^SLU_LOG_LISTENER /)
+kafkaTest('secure kafka: TLS and plain text, users and none, HTTP: what does not fit is named, and only what a broker that is away does too is tried again', async (t) => {
+  t.timeout(120_000)
+  const { tls, sasl, brokers } = secure('operator')
+  const plain = { brokers: cluster().bootstrap }
+  const users = { brokers: cluster().listeners.get('USERS') ?? raise() }
+  const given = (options: KafkaOptions, also: { tls?: KafkaOptions['tls']; sasl?: KafkaOptions['sasl'] }): KafkaOptions => ({ ...options, ...also }) as KafkaOptions
+  for (const options of [{ brokers }, given({ brokers }, { sasl }), { brokers: cluster().listeners.get('MUTUAL') ?? raise() }])
+    t.regex(await codeOf(options), /^SLU_LOG_LISTENER .*speaks TLS.*log\.kafka\.tls is not set/)
+  for (const options of [given(plain, { tls }), given(users, { tls, sasl })]) t.regex(await codeOf(options), /^SLU_LOG_CLOSED .*TLS handshake.*plain text.*log\.kafka\.tls/)
+  for (const options of [users, given({ brokers }, { tls })]) t.regex(await codeOf(options), /^SLU_LOG_CLOSED .*want a user \(log\.kafka\.sasl\)/)
+  t.regex(await codeOf(given(plain, { sasl })), /^SLU_LOG_LISTENER .*takes no user.*log\.kafka\.sasl is set/)
+
+  const web = createServer((_request, response) => response.end('hello'))
+  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve))
+  const http = { brokers: [`127.0.0.1:${(web.address() as AddressInfo).port}`] }
+  for (const options of [http, given(http, { sasl })]) t.regex(await codeOf(options), /^SLU_LOG_LISTENER .*speaks HTTP/)
+  t.regex(await codeOf(given(http, { tls })), /^SLU_LOG_LISTENER .*does not speak TLS.*log\.kafka\.tls is set/)
+  web.close()
+  for (const code of ['SLU_LOG_LISTENER', 'SLU_LOG_CERTIFICATE'] as const) t.is(errors[code].disposition, 'fatal')
+  t.is(errors.SLU_LOG_CLOSED.disposition, 'retry')
 })
 
 kafkaTest('secure kafka: whoever may not write to a windowed input closes no idle windows and is held by nothing else (W8)', async (t) => {

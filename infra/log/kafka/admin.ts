@@ -70,7 +70,7 @@ const untilServed = (connection: Connection, specs: readonly TopicSpec[]): Promi
           if (served.size < partitions) throw new SluiceError('SLU_LOG_NOT_READY', `${name}: ${served.size} of ${partitions} partitions are served`)
         }
       },
-      { explain: (error) => kafkaError(error, connection.brokers, 'creating topics'), boundMs: CREATE_TIMEOUT_MS, unknownMs: CREATE_TIMEOUT_MS },
+      { explain: (error) => kafkaError(error, connection.brokers, 'creating topics'), boundMs: CREATE_TIMEOUT_MS, soonMs: CREATE_TIMEOUT_MS },
     ),
   )
 

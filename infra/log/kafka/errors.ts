@@ -61,7 +61,27 @@ const PASSING = new Set([
 ])
 
 const UNREACHABLE = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN'])
-const TLS = /EPROTO|wrong version number|SSL routines|ERR_SSL|ERR_TLS|self.signed|unable to verify|certificate/i
+const CLOSED = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED'])
+
+/** Of Node's and OpenSSL's codes, the first that fits. */
+const BY_TLS: readonly (readonly [RegExp, ErrorCode, (at: string) => string])[] = [
+  [/^CERT_HAS_EXPIRED$/, 'SLU_LOG_CERTIFICATE', (at) => `that of ${at} has expired`],
+  [/^CERT_NOT_YET_VALID$/, 'SLU_LOG_CERTIFICATE', (at) => `that of ${at} is not valid yet`],
+  [/ALTNAME|HOSTNAME_MISMATCH/, 'SLU_LOG_CERTIFICATE', (at) => `that of ${at} is not for this name`],
+  [/ALERT_.*(CERTIFICATE|UNKNOWN_CA)/, 'SLU_LOG_CERTIFICATE', (at) => `${at} asks for a client certificate and got none that it trusts (log.kafka.tls.certFile)`],
+  [
+    /^(CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA$|INVALID_PURPOSE$|PATH_LENGTH_)/,
+    'SLU_LOG_CERTIFICATE',
+    (at) => `that of ${at} is of no authority known here (log.kafka.tls.caFile)`,
+  ],
+  [/^FOREIGN_HTTP$/, 'SLU_LOG_LISTENER', (at) => `${at} speaks HTTP`],
+  [/^FOREIGN_TLS$/, 'SLU_LOG_LISTENER', (at) => `${at} speaks TLS, log.kafka.tls is not set`],
+  [/^EPROTO$|^ERR_SSL_WRONG_VERSION_NUMBER$/, 'SLU_LOG_LISTENER', (at) => `${at} does not speak TLS, log.kafka.tls is set`],
+  [/^ERR_(SSL|TLS)_/, 'SLU_LOG_LISTENER', (at) => `${at} and we agree on no way of speaking TLS`],
+]
+
+/** What no other broker and no waiting mends: whoever reads or joins is told, and does not try for ever. */
+export const FATAL_WHILE_READING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLU_LOG_FORBIDDEN', 'SLU_LOG_AUTH', 'SLU_LOG_CERTIFICATE'])
 
 /** The error and what it wraps, outermost first. */
 function chain(thrown: unknown): KafkaThrown[] {
@@ -92,12 +112,11 @@ export function creationRefused(thrown: unknown): { readonly topic: string | nul
 
 const addressOf = (text: string): string | undefined => /(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}/i.exec(text)?.[0]
 
-/** Words for a connection that opens and ends at once. Not the listener's error for certain: a proxy whose broker is away does the same. */
+/** Words for a connection that opens and ends. Not the listener's error for certain: a proxy whose broker is away does the same. */
 function hungUp(text: string, errors: readonly KafkaThrown[]): string | null {
-  if (/before secure TLS connection was established/i.test(text))
-    return 'ends the TLS handshake: is it down behind a proxy, or does this listener speak plain text (log.kafka.tls)?'
-  const isClosed = errors.some((e) => e.name === 'KafkaJSConnectionClosedError')
-  return isClosed ? 'takes connections and closes them: is it down behind a proxy, or does this listener want TLS (log.kafka.tls)?' : null
+  if (/before secure TLS connection was established/i.test(text)) return 'in the TLS handshake: does this listener speak plain text (log.kafka.tls), or is it down behind a proxy?'
+  const isClosed = errors.some((e) => e.name === 'KafkaJSConnectionClosedError' || CLOSED.has(e.code ?? '')) || /closed (connection|by the server)/i.test(text)
+  return isClosed ? 'does this listener want a user (log.kafka.sasl) or TLS (log.kafka.tls), or is it down behind a proxy?' : null
 }
 
 function connectionCode(errors: readonly KafkaThrown[], bootstrap: readonly string[]): { code: ErrorCode; detail: string } | null {
@@ -105,8 +124,10 @@ function connectionCode(errors: readonly KafkaThrown[], bootstrap: readonly stri
   const broker = errors.find((e) => typeof e.broker === 'string')?.broker ?? addressOf(text)
   const at = broker ?? bootstrap.join(', ')
   const hangUp = hungUp(text, errors)
-  if (hangUp !== null) return { code: 'SLU_LOG_UNREACHABLE', detail: `${at} ${hangUp}` }
-  if (TLS.test(text)) return { code: 'SLU_LOG_LISTENER', detail: at }
+  if (hangUp !== null) return { code: 'SLU_LOG_CLOSED', detail: `${at}: ${hangUp}` }
+  for (const [pattern, code, words] of BY_TLS) if (errors.some((e) => typeof e.code === 'string' && pattern.test(e.code))) return { code, detail: words(at) }
+  // Nothing was sent: our own files.
+  if (errors.some((e) => (e.message ?? '').startsWith('Failed to connect: '))) return { code: 'SLU_LOG_CERTIFICATE', detail: 'a file of log.kafka.tls cannot be used' }
   const isUnreachable = errors.some((e) => UNREACHABLE.has(e.code ?? '') || e.name === 'KafkaJSConnectionError' || e.name === 'KafkaJSNoBrokerAvailableError')
   if (isUnreachable) {
     if (broker !== undefined && !bootstrap.includes(broker))
@@ -122,7 +143,7 @@ export function kafkaError(thrown: unknown, bootstrap: readonly string[], detail
   const errors = chain(thrown)
   for (const { type } of errors) {
     const code = type === undefined ? undefined : BY_TYPE.get(type)
-    if (code !== undefined) return new SluiceError(code, detail, thrown)
+    if (code !== undefined) return new SluiceError(code, type === 'ILLEGAL_SASL_STATE' ? `${bootstrap.join(', ')} takes no user, log.kafka.sasl is set` : detail, thrown)
   }
   if (errors.some((e) => e.name === 'KafkaJSSASLAuthenticationError')) return new SluiceError('SLU_LOG_AUTH', detail, thrown)
   const passing = errors.find((e) => PASSING.has(e.type ?? ''))?.type

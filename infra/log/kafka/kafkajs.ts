@@ -8,6 +8,7 @@
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
  * - Decoded headers become an object, which loses the order of repeated and integer-like names: the list is kept beside it.
  * - Looking for a coordinator drops what the brokers answered, a lacking right among it: the last answer becomes the cause.
+ * And on the socket: an answer that is none of Kafka's becomes an error that says what it is.
  * Over 300 lines because nothing else may reach in there.
  * Not checked by kafkajs: the CRC of fetched batches. TCP and the broker's own check on append stand for it.
  */
@@ -250,7 +251,33 @@ const CONNECTION_TIMEOUT_MS = 3000
 /** While a broker is away, each request that gives up on it leaves a listener on the socket that is connecting: they go with the socket. */
 const SOCKET_LISTENERS_MAX = 1000
 
-const socketFactory: ISocketFactory = (options) => defaultSockets()(options).setMaxListeners(SOCKET_LISTENERS_MAX)
+/** The listener is no Kafka listener, or one that speaks TLS; `code` says which. */
+class ForeignAnswer extends Error {
+  readonly code: 'FOREIGN_HTTP' | 'FOREIGN_TLS'
+
+  constructor(code: ForeignAnswer['code']) {
+    super(code === 'FOREIGN_HTTP' ? 'the answer is HTTP' : 'the answer to plain text is a TLS alert')
+    this.code = code
+  }
+}
+
+const TLS_ALERT = Buffer.from([0x15, 0x03])
+
+/** What the first bytes of an answer give away. A Kafka answer begins with its length: as one, these would be more than 300 MB. */
+function foreign(first: Buffer): ForeignAnswer['code'] | null {
+  if (first.subarray(0, 5).equals(Buffer.from('HTTP/'))) return 'FOREIGN_HTTP'
+  return first.subarray(0, 2).equals(TLS_ALERT) ? 'FOREIGN_TLS' : null
+}
+
+/** kafkajs takes any first bytes for a length and waits; whoever sent them hangs up, which looks like a broker that is away. */
+const socketFactory: ISocketFactory = (options) => {
+  const socket = defaultSockets()(options).setMaxListeners(SOCKET_LISTENERS_MAX)
+  socket.prependOnceListener('data', (first: Buffer) => {
+    const code = foreign(first)
+    if (code !== null) socket.destroy(new ForeignAnswer(code))
+  })
+  return socket
+}
 const REQUEST_TIMEOUT_MS = 30_000
 
 /** kafkajs' public client, silent: what matters reaches the caller as an error. */

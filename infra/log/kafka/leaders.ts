@@ -14,8 +14,8 @@ export interface Patience {
   readonly explain: (error: unknown) => SluiceError
   /** How long answers that pass are waited for. */
   readonly boundMs: number
-  /** How long a topic nobody has heard of is asked for again. Default: a second. */
-  readonly unknownMs?: number
+  /** How long a topic nobody has heard of, or a connection that is closed, is tried again. Default: a second. */
+  readonly soonMs?: number
   readonly isStopped?: () => boolean
 }
 
@@ -24,9 +24,11 @@ export const PASSING_BOUND_MS = 15_000
 
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 500
-const UNKNOWN_MS = 1000
+const SOON_MS = 1000
 
 const PASSING: ReadonlySet<string> = new Set(['SLU_LOG_NOT_READY', 'SLU_LOG_UNREACHABLE'])
+/** May pass, and may never: a listener that wants a user closes the connection too. */
+const SOON: ReadonlySet<string> = new Set(['SLU_LOG_TOPIC_MISSING', 'SLU_LOG_CLOSED'])
 
 /** Repeats `ask` while its error passes by itself. Rejects with what `explain` makes of the last one. */
 export async function whilePassing<T>(ask: (isAgain: boolean) => Promise<T>, patience: Patience): Promise<T> {
@@ -36,7 +38,7 @@ export async function whilePassing<T>(ask: (isAgain: boolean) => Promise<T>, pat
       return await ask(isAgain)
     } catch (thrown) {
       const error = patience.explain(thrown)
-      const waitMs = error.code === 'SLU_LOG_TOPIC_MISSING' ? (patience.unknownMs ?? UNKNOWN_MS) : PASSING.has(error.code) ? patience.boundMs : 0
+      const waitMs = SOON.has(error.code) ? (patience.soonMs ?? SOON_MS) : PASSING.has(error.code) ? patience.boundMs : 0
       if (performance.now() - startMs >= waitMs || patience.isStopped?.() === true) throw error
       await delay(backoffMs)
       // Another try would open the connection again that was closed meanwhile.

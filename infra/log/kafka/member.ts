@@ -23,7 +23,7 @@ import {
   type TopicPartition,
 } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
-import { kafkaError, typeOf } from './errors.ts'
+import { FATAL_WHILE_READING, kafkaError, typeOf } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import { decide } from './group-protocol.ts'
 import { createAssigner, decodeAssignment, type Broker, type Cluster } from './kafkajs.ts'
@@ -150,7 +150,7 @@ export class GroupMember implements LogConsumer {
 
   #problem(error: unknown): void {
     const explained = this.#explain(error)
-    if (explained.code === 'SLU_LOG_FORBIDDEN' || explained.code === 'SLU_LOG_AUTH') this.#end?.({ decision: 'fatal', error })
+    if (FATAL_WHILE_READING.has(explained.code)) this.#end?.({ decision: 'fatal', error })
   }
 
   #explain(error: unknown): SluiceError {
@@ -179,7 +179,8 @@ export class GroupMember implements LogConsumer {
         backoffMs = RETRY_MIN_MS
         ending = await this.#own()
       } catch (error) {
-        const decision = decide(typeOf(error))
+        // Of the coordinator's certificate no other try will think better.
+        const decision = this.#explain(error).code === 'SLU_LOG_CERTIFICATE' ? 'fatal' : decide(typeOf(error))
         if (decision === 'coordinator' || decision === 'again') {
           // Nothing is owned while joining: look the coordinator up again after a while.
           this.#coordinator = null

@@ -6,7 +6,7 @@
  */
 import type { LogReader, LogTail, TailBatch, TailOptions, TopicPartition } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
-import { kafkaError } from './errors.ts'
+import { FATAL_WHILE_READING, kafkaError } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import type { Cluster } from './kafkajs.ts'
 import { askLeaders, leaderOffsets, partitionsOf, PASSING_BOUND_MS, type Offsets } from './leaders.ts'
@@ -55,7 +55,7 @@ class KafkaTail implements LogTail {
       onTruncated: (_tp, error) => this.#fail(error),
       onProblem: (error) => {
         const explained = kafkaError(error, bootstrap, options.topic)
-        if (explained.code === 'SLU_LOG_FORBIDDEN' || explained.code === 'SLU_LOG_AUTH') this.#fail(explained)
+        if (FATAL_WHILE_READING.has(explained.code)) this.#fail(explained)
       },
     })
     for (const [partition, next] of from) {

@@ -60,14 +60,45 @@ test('kafka errors: an address outside the bootstrap list was advertised by a br
   t.regex(error.detail, /broker\.internal:29092/)
 })
 
-test('kafka errors: the words of TLS mean the wrong listener, not a broker that is away', (t) => {
-  const texts = [
-    'Connection error: write EPROTO 0:error:0A00010B:SSL routines:ssl3_get_record:wrong version number',
-    'Connection error: self-signed certificate in certificate chain',
-    'Connection error: unable to verify the first certificate',
-    "Connection error: Hostname/IP does not match certificate's altnames",
-  ]
-  for (const text of texts) t.is(codeOf(retried(new kafkajs.KafkaJSConnectionError(text, { broker: 'kafka-1:9092' }))), 'SLU_LOG_LISTENER', text)
+const failed = (code: string, text = code): Error => retried(new kafkajs.KafkaJSConnectionError(`Connection error: ${text}`, { broker: 'kafka-1:9092', code }))
+
+const BY_SOCKET: readonly (readonly [code: string, is: ErrorCode, words: RegExp])[] = [
+  ['CERT_HAS_EXPIRED', 'SLU_LOG_CERTIFICATE', /has expired/],
+  ['CERT_NOT_YET_VALID', 'SLU_LOG_CERTIFICATE', /not valid yet/],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', 'SLU_LOG_CERTIFICATE', /not for this name/],
+  ['SELF_SIGNED_CERT_IN_CHAIN', 'SLU_LOG_CERTIFICATE', /authority/],
+  ['DEPTH_ZERO_SELF_SIGNED_CERT', 'SLU_LOG_CERTIFICATE', /authority/],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SLU_LOG_CERTIFICATE', /authority/],
+  ['CERT_SIGNATURE_FAILURE', 'SLU_LOG_CERTIFICATE', /authority/],
+  ['ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE', 'SLU_LOG_CERTIFICATE', /client certificate/],
+  ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'SLU_LOG_CERTIFICATE', /client certificate/],
+  ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', 'SLU_LOG_CERTIFICATE', /client certificate/],
+  ['ERR_SSL_WRONG_VERSION_NUMBER', 'SLU_LOG_LISTENER', /does not speak TLS/],
+  ['EPROTO', 'SLU_LOG_LISTENER', /does not speak TLS/],
+  ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'SLU_LOG_LISTENER', /no way of speaking TLS/],
+  ['FOREIGN_TLS', 'SLU_LOG_LISTENER', /speaks TLS/],
+  ['FOREIGN_HTTP', 'SLU_LOG_LISTENER', /speaks HTTP/],
+  ['ECONNRESET', 'SLU_LOG_CLOSED', /behind a proxy/],
+  ['EPIPE', 'SLU_LOG_CLOSED', /behind a proxy/],
+]
+
+for (const [code, is, words] of BY_SOCKET)
+  test(`kafka errors: ${code} of a socket becomes ${is} that names the broker and says ${words.source}`, (t) => {
+    const error = kafkaError(failed(code), BOOTSTRAP, 'orders')
+    t.is(error.code, is)
+    t.regex(error.detail, words)
+    t.regex(error.detail, /kafka-1:9092/)
+  })
+
+test('kafka errors: a TLS handshake that is cut off is a connection that was closed, whichever code the socket gives', (t) => {
+  t.regex(
+    kafkaError(failed('ECONNRESET', 'Client network socket disconnected before secure TLS connection was established'), BOOTSTRAP, 'orders').message,
+    /SLU_LOG_CLOSED.*TLS handshake/,
+  )
+})
+
+test('kafka errors: files of ours that no TLS can be made of are no broker that is away', (t) => {
+  t.is(codeOf(retried(new kafkajs.KafkaJSConnectionError('Failed to connect: error:0480006C:PEM routines::no start line', { broker: 'kafka-1:9092' }))), 'SLU_LOG_CERTIFICATE')
 })
 
 test('kafka errors: a refused password is SLU_LOG_AUTH, whether it has a protocol name or only a class', (t) => {
@@ -76,9 +107,11 @@ test('kafka errors: a refused password is SLU_LOG_AUTH, whether it has a protoco
   t.is(codeOf(retried(bare)), 'SLU_LOG_AUTH')
 })
 
-test('kafka errors: a request without an answer and a closed connection are unreachable, not a failure that stands', (t) => {
+test('kafka errors: a request without an answer is unreachable, a connection that is closed is named so, and neither is a failure that stands', (t) => {
   t.is(codeOf(Object.assign(new Error('Request timed out'), { name: 'KafkaJSRequestTimeoutError', broker: 'kafka-1:9092' })), 'SLU_LOG_UNREACHABLE')
-  t.is(codeOf(Object.assign(new Error('Closed connection'), { name: 'KafkaJSConnectionClosedError', broker: 'kafka-1:9092' })), 'SLU_LOG_UNREACHABLE')
+  t.is(codeOf(Object.assign(new Error('Closed connection'), { name: 'KafkaJSConnectionClosedError', broker: 'kafka-1:9092' })), 'SLU_LOG_CLOSED')
+  for (const text of ['Closed connection while connecting', 'Connection closed by the server'])
+    t.is(codeOf(new kafkajs.KafkaJSConnectionError(text, { broker: 'kafka-1:9092' })), 'SLU_LOG_CLOSED')
 })
 
 test('kafka errors: the name is found in a cause, an original error and a list of errors; a circle does not hang', (t) => {

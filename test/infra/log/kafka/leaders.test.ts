@@ -45,10 +45,10 @@ test('kafka leaders: what never passes is said when its time is over, by the las
 test('kafka leaders: a topic nobody has heard of has its own, shorter time', async (t) => {
   const unknown = protocol('UNKNOWN_TOPIC_OR_PARTITION')
   const w = world(unknown)
-  await t.throwsAsync(askLeaders(w.cluster, ['orders'], w.ask, { explain, boundMs: 60_000, unknownMs: 0 }), { message: /SLU_LOG_TOPIC_MISSING/ })
+  await t.throwsAsync(askLeaders(w.cluster, ['orders'], w.ask, { explain, boundMs: 60_000, soonMs: 0 }), { message: /SLU_LOG_TOPIC_MISSING/ })
   t.deepEqual(w.seen, ['offsets'])
   const heard = world(unknown, null)
-  t.is((await askLeaders(heard.cluster, ['orders'], heard.ask, { explain, boundMs: 0, unknownMs: 60_000 })).size, 2)
+  t.is((await askLeaders(heard.cluster, ['orders'], heard.ask, { explain, boundMs: 0, soonMs: 60_000 })).size, 2)
 })
 
 test('kafka leaders: whoever is stopped asks no more, also when that happens between two tries', async (t) => {

@@ -247,3 +247,10 @@ test('kafka member: an unreachable broker refuses the start by name', async (t) 
   w.script('connect', Object.assign(new Error('connect ECONNREFUSED'), { name: 'KafkaJSConnectionError', code: 'ECONNREFUSED' }))
   await t.throwsAsync(w.start(), { message: /SLU_LOG_UNREACHABLE/ })
 })
+
+test('kafka member: a coordinator whose certificate is not accepted refuses the start by name, never a member that joins for ever', async (t) => {
+  const w = world(t)
+  w.script('coordinator', Object.assign(new Error('Connection error'), { name: 'KafkaJSConnectionError', code: 'ERR_TLS_CERT_ALTNAME_INVALID', broker: 'kafka-2:9092' }))
+  await t.throwsAsync(w.start(), { message: /SLU_LOG_CERTIFICATE.*kafka-2:9092/ })
+  t.deepEqual([w.count('coordinator'), w.isConnected()], [1, false])
+})

@@ -1,6 +1,8 @@
 import test from 'ava'
 import kafkajs from 'kafkajs'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
+import { createReader } from '../../../../infra/log/kafka/reader.ts'
+import { fakeCluster } from '../../../fakes/kafka-cluster.ts'
 import { kafkaForTests } from '../../../helpers/kafka.ts'
 import { until } from '../../../helpers/until.ts'
 
@@ -66,4 +68,13 @@ kafkaTest('kafka reader: a reader that takes nothing keeps a bounded number of b
   }
   t.is(count, 1100)
   await driver.close()
+})
+
+test('kafka reader: a leader whose certificate is not accepted ends the tail by name, never a tail that waits for ever', async (t) => {
+  const { cluster } = fakeCluster('orders', [0])
+  const error = Object.assign(new Error('Connection error'), { name: 'KafkaJSConnectionError', code: 'CERT_HAS_EXPIRED', broker: 'kafka-2:9092' })
+  const reader = createReader({ createCluster: () => ({ ...cluster, findBroker: () => Promise.reject(error) }), bootstrap: ['kafka-1:9092'], onClose: () => {} })
+  const tail = await reader.open({ topic: 'orders', partitions: 'all', from: 'start', committedOnly: true, untilEnd: false })
+  await t.throwsAsync(tail[Symbol.asyncIterator]().next(), { message: /SLU_LOG_CERTIFICATE.*kafka-2:9092 has expired/ })
+  await reader.close()
 })
