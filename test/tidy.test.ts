@@ -337,6 +337,35 @@ test('tidy: npm scripts and files that README and ARCHITECTURE name exist', (t) 
   t.true(seen > 10)
 })
 
+/** Source files that the file map names, each with a phrase; a name is of the folder its row begins with, or has its own. */
+export function filesOfMap(page: string): string[] {
+  const map = page.split('## File map')[1]?.split('\n## ')[0] ?? ''
+  return map.split('\n').flatMap((line) => {
+    const [, head = '', cell = ''] = line.split('|')
+    const folder = /`([\w/-]+\/)`/.exec(head)?.[1]
+    if (folder === undefined || !SOURCE.some((source) => folder.startsWith(`${source}/`))) return []
+    return [...cell.matchAll(/`([\w./-]+\.ts)` (?=[\w`])/g)].map((m) => ((m[1] as string).includes('/') ? (m[1] as string) : folder + m[1]))
+  })
+}
+
+test('tidy: ARCHITECTURE names every source file once, with a phrase, and none that is gone', (t) => {
+  const named = filesOfMap(readFileSync(join(ROOT, 'ARCHITECTURE.md'), 'utf8'))
+  const sources = SOURCE.flatMap((folder) => files(folder)).filter((file) => !file.endsWith('.d.ts'))
+  t.true(sources.length > 100)
+  t.deepEqual(
+    sources.filter((file) => !named.includes(file)),
+    [],
+    'not in the file map',
+  )
+  t.deepEqual(
+    named.filter((file, i) => !sources.includes(file) || named.indexOf(file) !== i),
+    [],
+    'gone, or named twice',
+  )
+  const page = '## File map\n| `streams/` x | `a.ts` what it does · `b.ts`, `c.ts` both · `infra/d.ts` e |\n| `test/` | `f.ts` no source |\n\n## Next\n| `cli/` | `g.ts` after |'
+  t.deepEqual(filesOfMap(page), ['streams/a.ts', 'streams/c.ts', 'infra/d.ts'])
+})
+
 test('tidy: no file leaves work to a comment, none names a path of somebody’s machine', (t) => {
   const sources = [...SOURCE, 'test', 'bench', 'examples'].flatMap((folder) => files(folder))
   t.true(sources.length > 40)
