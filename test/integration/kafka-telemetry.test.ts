@@ -160,6 +160,52 @@ kafkaTest('kafka: the sample files of both exporters, from a plain producer, end
   site.remove()
 })
 
+kafkaTest('kafka: what a released exporter prints meets what the next one prints in one cell, as computed by hand; a blank is no value', async (t) => {
+  t.timeout(180_000)
+  const { bootstrap } = kafka as { bootstrap: string[] }
+  const prefix = `released-${process.pid}.`
+  const site = kafkaSite(prefix, bootstrap, 2000)
+  await makeTopics(bootstrap, prefix, site)
+  const released = sample('dcgm-exporter-released-4.5.3-4.8.2.prom')
+  t.true(released.includes('Hostname="tray-07"') && released.includes(' 9223372036854775794'))
+  const raws = Array.from({ length: 12 }, (_, k) => [
+    { topic: 'telemetry.dcgm', key: 'tray-07', value: released, timestampMs: T0 + k * 1000 },
+    { topic: 'telemetry.dcgm', key: 'tray-08', value: sample('dcgm-exporter.prom').replaceAll('tray-07', 'tray-08'), timestampMs: T0 + k * 1000 },
+  ]).flat()
+  await publish(bootstrap, prefix, raws)
+  const command = run(site)
+  const cells = async (metric: string): Promise<WindowSummary[]> =>
+    (await windowsOf(bootstrap, prefix)).filter((w) => w.pool === 'blackwell-a' && w.metric === metric).sort((a, b) => a.windowStartMs - b.windowStartMs)
+  await until(async () => (await cells('hw.gpu.memory.usage')).length >= 3 && (await cells('hw.temperature')).length >= 3, 40_000, command.stderr)
+  await stop(command)
+  const memory = await cells('hw.gpu.memory.usage')
+  for (const [k, scrapes] of [5, 5, 2].entries())
+    // 20,480 MiB of a MIG instance of the one host, 171,520 MiB of a GPU of the other.
+    t.like(memory[k], {
+      windowStartMs: T0 + k * WINDOW_MS,
+      count: 2 * scrapes,
+      sum: (21_474_836_480 + 179_851_755_520) * scrapes,
+      min: 21_474_836_480,
+      max: 179_851_755_520,
+      devices: 2,
+      partial: false,
+      unit: 'By',
+    })
+  t.is(memory.length, 3)
+  // The memory temperature is DCGM's blank: a column without a value, and no cell.
+  t.deepEqual(new Set((await cells('hw.temperature')).map((w) => w.attributes['sensor'])), new Set(['GPU_DIE']))
+  const codecs = testCodecs()
+  const batches = (await readAll(bootstrap, `${prefix}hardware.telemetry`))
+    .filter((r) => !r.headers.some(([name]) => name === 'sluice.tick'))
+    .map((r) => codecs.decode('NodeBatch', r.value as Buffer))
+  t.is(batches.length, 24)
+  t.is(new Set(batches.map((b) => b.node)).size, 2)
+  const blank = batches.find((b) => codecs.decodeBare('NodeLayout', b.layout).metrics.some((m) => m.attributes['sensor'] === 'HBM'))
+  t.deepEqual(blank === undefined ? [] : [0, 1].map((row) => blank.value.readDoubleLE(row * 8)), [Number.NaN, 21_474_836_480])
+  t.is((await readAll(bootstrap, `${prefix}telemetry.dcgm.dlq`)).length, 0)
+  site.remove()
+})
+
 /** The sample scrape as another host would print it, with a temperature that depends on host and time. */
 function scrapeOf(host: string, h: number, k: number): Raw {
   const text = sample('dcgm-exporter.prom')
