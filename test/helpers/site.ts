@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import test from 'ava'
 import { parse, stringify } from 'yaml'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -44,9 +45,17 @@ export interface RunningCommand {
   readonly finished: Promise<Finished>
 }
 
+const running = new Set<ChildProcess>()
+// What a failed test leaves behind would keep the whole run waiting.
+test.after.always(() => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /** Starts `bin/sluice` without waiting. `input` null = the caller writes standard input itself. */
 export function startSluice(args: readonly string[], environment: NodeJS.ProcessEnv = {}, input: string | Buffer | null = ''): RunningCommand {
   const child = spawn(join(ROOT, 'bin/sluice'), args, { cwd: ROOT, env: { ...process.env, ...environment }, stdio: ['pipe', 'pipe', 'pipe'] })
+  running.add(child)
+  child.on('close', () => running.delete(child))
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString('utf8')))

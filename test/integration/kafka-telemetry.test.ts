@@ -71,9 +71,12 @@ const run = (site: TestSite): RunningCommand => startSluice(['run', ...FUNCTIONS
 async function readAll(bootstrap: readonly string[], topic: string): Promise<LogRecord[]> {
   const driver = createKafkaDriver({ brokers: [...bootstrap] })
   const records: LogRecord[] = []
-  for await (const batch of await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })) records.push(...batch.records)
-  await driver.close()
-  return records
+  try {
+    for await (const batch of await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })) records.push(...batch.records)
+    return records
+  } finally {
+    await driver.close()
+  }
 }
 
 async function windowsOf(bootstrap: readonly string[], prefix: string): Promise<WindowSummary[]> {

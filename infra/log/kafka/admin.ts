@@ -93,8 +93,10 @@ const ranges = (connection: Connection, topic: string): Promise<PartitionRange[]
 
 const mayAppend = (connection: Connection, topic: string): Promise<boolean> =>
   looking(connection, async (cluster) => {
+    let isThere = false
     try {
       await cluster.addMultipleTargetTopics([topic])
+      isThere = true
       const leader = cluster.findTopicPartitionMetadata(topic).find((p) => p.leader >= 0)?.leader
       if (leader === undefined) throw new SluiceError('SLU_LOG_NOT_READY', `${topic} has no leader`)
       const broker = await cluster.findBroker({ nodeId: leader })
@@ -103,8 +105,8 @@ const mayAppend = (connection: Connection, topic: string): Promise<boolean> =>
     } catch (error) {
       if (error instanceof SluiceError) throw error
       if (typeOf(error) === 'TOPIC_AUTHORIZATION_FAILED') return false
-      // Of the partition if the topic's metadata was had before.
-      if (typeOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && partitionsOf(cluster, topic).length > 0) return true
+      // Of the partition, if the topic was there before.
+      if (isThere && typeOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return true
       throw error
     }
   })
