@@ -81,12 +81,13 @@ export const errors = {
     'A leader or coordinator is being elected, or fewer replicas are in sync than min.insync.replicas asks for.',
     'Nothing if it passes within seconds; else look for a broker that is down and for partitions without a leader or in-sync replicas.',
   ),
+  // Not fatal: of a running member's brokers one that is not in its bootstrap list may be down, and looks the same. A start gives up on it.
   SLU_LOG_ADVERTISED: row(
     'the broker advertised an address this client cannot reach',
-    'fatal',
+    'retry',
     2,
     'The bootstrap address answered, but its metadata names another one that does not.',
-    'Set advertised.listeners of the broker to an address reachable from here.',
+    'If that broker is up, set its advertised.listeners to an address reachable from here.',
   ),
   SLU_LOG_LISTENER: row(
     'the listener speaks another protocol',

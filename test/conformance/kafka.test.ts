@@ -4,6 +4,7 @@ import { Kafka, logLevel } from 'kafkajs'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
 import type { LogDriver } from '../../schemas/log.ts'
 import { kafkaForTests } from '../helpers/kafka.ts'
+import { until } from '../helpers/until.ts'
 import { logConformance } from './log-conformance.ts'
 
 const kafka = await kafkaForTests()
@@ -22,7 +23,8 @@ else {
       },
       topic: async (name, partitions, timestampType) => {
         await admin.createTopics({
-          waitForLeaders: true,
+          // Waited for below: this client gives up when a broker has not heard of the topic yet.
+          waitForLeaders: false,
           topics: [
             {
               topic: name,
@@ -36,6 +38,15 @@ else {
             },
           ],
         })
+        await until(
+          () =>
+            admin.fetchTopicOffsets(name).then(
+              () => true,
+              () => false,
+            ),
+          30_000,
+          `the leaders of ${name}`,
+        )
       },
       truncate: async (topic, partition, startOffset) => {
         // A client of its own: the shared one may not know the leader yet, and then names no broker at all.

@@ -19,6 +19,18 @@ test('partition sink: an unreachable log is tried again in place, order kept, no
   t.is(w.sink.held(), null)
 })
 
+test('partition sink: a broker that is away and not in the bootstrap list is waited for like any other, never the end of the process (C5)', async (t) => {
+  const w = partitionWorld()
+  let refusals = 3
+  w.refuse = () => (refusals-- > 0 ? new SluiceError('SLU_LOG_ADVERTISED', '') : null)
+  const sending = w.sink.send([out('a')])
+  await w.clock.advance(20_000)
+  await sending
+  t.deepEqual(w.sent.map(valueOf), ['a'])
+  t.deepEqual(w.fatal, [])
+  t.is(w.sink.held(), null)
+})
+
 test('partition sink: while the DLQ cannot be written it alarms and waits; it goes on by itself, nothing lost (D3)', async (t) => {
   const w = partitionWorld()
   let isDown = true

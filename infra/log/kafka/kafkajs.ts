@@ -1,5 +1,5 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its three repairs (docs/adr/0001): the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its four repairs (docs/adr/0001): the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, Batch, assigner, member assignment) as small interfaces; the request queue's timer repair; header order;
  * the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
@@ -8,6 +8,8 @@
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
  * - Decoded headers become an object, which loses the order of repeated and integer-like names: the list is kept beside it.
  * - Looking for a coordinator drops what the brokers answered, a lacking right among it: the last answer becomes the cause.
+ * - An address that accepts a connection and closes it, or never answers, as a proxy does whose broker is away, is asked again and again, and no
+ *   other of the bootstrap list: only a connection *error* makes it look elsewhere. What fails while connecting is one here.
  * And on the socket: an answer that is none of Kafka's becomes an error that says what it is.
  * Over 300 lines because nothing else may reach in there.
  * Not checked by kafkajs: the CRC of fetched batches. TCP and the broker's own check on append stand for it.
@@ -184,6 +186,19 @@ interface CoordinatorSeeker {
   )
   if (found !== null && found !== undefined) return found
   throw Object.assign(new GroupCoordinatorNotFound('Failed to find group coordinator'), { cause: answer })
+}
+
+const BrokerClass = require('kafkajs/src/broker') as { prototype: { brokerAddress: string; connect(): Promise<void> } }
+const connectBroker = BrokerClass.prototype.connect
+
+BrokerClass.prototype.connect = async function connectOrSayWhere(this: typeof BrokerClass.prototype) {
+  try {
+    await connectBroker.call(this)
+  } catch (error) {
+    const { name, message } = error as Error
+    if (name !== 'KafkaJSConnectionClosedError' && name !== 'KafkaJSRequestTimeoutError') throw error
+    throw new kafkajs.KafkaJSConnectionError(`${message} while connecting`, { broker: this.brokerAddress })
+  }
 }
 
 // zstd through the platform; gzip is kafkajs' own.

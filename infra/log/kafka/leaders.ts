@@ -26,7 +26,8 @@ const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 500
 const SOON_MS = 1000
 
-const PASSING: ReadonlySet<string> = new Set(['SLU_LOG_NOT_READY', 'SLU_LOG_UNREACHABLE'])
+/** SLU_LOG_ADVERTISED: a leader that is down and not in the bootstrap list looks like one that advertises what cannot be reached. */
+const PASSING: ReadonlySet<string> = new Set(['SLU_LOG_NOT_READY', 'SLU_LOG_UNREACHABLE', 'SLU_LOG_ADVERTISED'])
 /** May pass, and may never: a listener that wants a user closes the connection too. */
 const SOON: ReadonlySet<string> = new Set(['SLU_LOG_TOPIC_MISSING', 'SLU_LOG_CLOSED'])
 

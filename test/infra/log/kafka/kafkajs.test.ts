@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { createServer, type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import test from 'ava'
 import { createClient, decodeAssignment, headersOf, rawHeaders, readFetched, type FetchedPartition, type RawHeaders } from '../../../../infra/log/kafka/kafkajs.ts'
@@ -91,6 +92,32 @@ test('kafkajs: control records and compacted gaps move the position and are not 
   )
   t.is(read?.readTo, 15n)
   t.is(readFetched('t', 5n, { ...partition, messages: [] }), null)
+})
+
+test('kafkajs: an address that accepts and closes, as a proxy before a dead broker does, makes the client ask the others of the list', async (t) => {
+  const asked = [0, 0, 0]
+  const servers = await Promise.all(
+    asked.map(async (_, i) => {
+      const server = createServer((socket) => {
+        asked[i] = (asked[i] ?? 0) + 1
+        socket.end()
+      })
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      return server
+    }),
+  )
+  const brokers = servers.map((server) => `127.0.0.1:${(server.address() as AddressInfo).port}`)
+  await t.throwsAsync(
+    createClient({ brokers, clientId: 'c' })
+      .admin({ retry: { initialRetryTime: 1, retries: 5 } })
+      .connect(),
+    { name: 'KafkaJSNumberOfRetriesExceeded' },
+  )
+  t.true(
+    asked.every((times) => times > 0),
+    `asked ${asked.join(', ')} times`,
+  )
+  for (const server of servers) server.close()
 })
 
 test('kafkajs: an empty assignment is no partitions, never a crash', (t) => {

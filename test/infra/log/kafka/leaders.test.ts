@@ -1,4 +1,5 @@
 import test from 'ava'
+import kafkajs from 'kafkajs'
 import { kafkaError } from '../../../../infra/log/kafka/errors.ts'
 import type { Cluster } from '../../../../infra/log/kafka/kafkajs.ts'
 import { askLeaders, leaderOffsets, partitionsOf } from '../../../../infra/log/kafka/leaders.ts'
@@ -28,6 +29,12 @@ test('kafka leaders: an answer that passes is asked for again on fresh metadata,
   const w = world(protocol('NOT_LEADER_FOR_PARTITION'), protocol('LEADER_NOT_AVAILABLE'), null)
   t.deepEqual(await askLeaders(w.cluster, ['orders'], w.ask, { explain, boundMs: 60_000 }), new Map([0, 1].map((p) => [p, BigInt(p + 7)])))
   t.deepEqual(w.seen, ['offsets', 'metadata', 'offsets', 'metadata', 'offsets'])
+})
+
+test('kafka leaders: a leader that is down and not in the bootstrap list is waited for, though it looks like a wrong address', async (t) => {
+  const w = world(new kafkajs.KafkaJSConnectionError('Connection error: connect ECONNREFUSED', { broker: 'kafka-9:9092', code: 'ECONNREFUSED' }), null)
+  await askLeaders(w.cluster, ['orders'], w.ask, { explain, boundMs: 60_000 })
+  t.deepEqual(w.seen, ['offsets', 'metadata', 'offsets'])
 })
 
 test('kafka leaders: what does not pass by itself is said at once', async (t) => {
