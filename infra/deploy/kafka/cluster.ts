@@ -38,12 +38,14 @@ export interface Listener {
   /** Upper case, e.g. `SECURE`. */
   readonly name: string
   readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL'
+  /** Ports that clients of this listener are told, one a broker: those of proxies in front. Default: its own. */
+  readonly advertisedPorts?: readonly number[]
 }
 
 export interface KafkaCluster {
   /** Of the plain listener. */
   readonly bootstrap: string[]
-  /** Bootstrap addresses of the further listeners, by name. */
+  /** Where the further listeners listen, by name. */
   readonly listeners: ReadonlyMap<string, readonly string[]>
   readonly pids: readonly number[]
   readonly dir: string
@@ -92,13 +94,16 @@ interface Layout {
 
 function properties(index: number, { ports, controllers, dir, further, settings }: Layout): string {
   const isCluster = ports.length > 1
-  const clients = [`PLAINTEXT://127.0.0.1:${ports[index]}`, ...further.map((l) => `${l.name}://127.0.0.1:${l.ports[index]}`)]
+  const clients = (portsOf: (l: Layout['further'][number]) => readonly number[]): string[] => [
+    `PLAINTEXT://127.0.0.1:${ports[index]}`,
+    ...further.map((l) => `${l.name}://127.0.0.1:${portsOf(l)[index]}`),
+  ]
   const lines: Record<string, string | number> = {
     'process.roles': 'broker,controller',
     'node.id': index + 1,
     'controller.quorum.voters': controllers.map((port, i) => `${i + 1}@127.0.0.1:${port}`).join(','),
-    listeners: [...clients, `CONTROLLER://127.0.0.1:${controllers[index]}`].join(','),
-    'advertised.listeners': clients.join(','),
+    listeners: [...clients((l) => l.ports), `CONTROLLER://127.0.0.1:${controllers[index]}`].join(','),
+    'advertised.listeners': clients((l) => l.advertisedPorts ?? l.ports).join(','),
     'controller.listener.names': 'CONTROLLER',
     'listener.security.protocol.map': ['PLAINTEXT:PLAINTEXT', 'CONTROLLER:PLAINTEXT', ...further.map((l) => `${l.name}:${l.protocol}`)].join(','),
     'log.dirs': join(dir, `broker-${index + 1}`),

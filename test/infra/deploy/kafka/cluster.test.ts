@@ -4,6 +4,8 @@ import type { AddressInfo } from 'node:net'
 import test from 'ava'
 import { isKafkaAvailable, startKafka } from '../../../../infra/deploy/kafka/cluster.ts'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
+import { createClient } from '../../../../infra/log/kafka/kafkajs.ts'
+import { startProxy } from '../../../chaos/proxy.ts'
 
 const { available } = await isKafkaAvailable()
 const kafkaTest = available ? test.serial : test.skip
@@ -36,6 +38,28 @@ kafkaTest('kafka cluster: a broker answers on a free port; killed and started ag
   }
   t.false(existsSync(cluster.dir), 'its data is removed')
   for (const pid of cluster.pids) t.false(isAlive(pid))
+})
+
+kafkaTest('kafka cluster: clients are told the advertised port, not the one behind it; whoever has the direct address is not', async (t) => {
+  t.timeout(120_000)
+  const proxy = await startProxy()
+  const cluster = await startKafka({ brokers: 1, listeners: [{ name: 'BEHIND', protocol: 'PLAINTEXT', advertisedPorts: [proxy.port] }] })
+  const addresses = async (broker: string): Promise<string[]> => {
+    const admin = createClient({ brokers: [broker], clientId: 'test' }).admin()
+    await admin.connect()
+    const { brokers } = await admin.describeCluster()
+    await admin.disconnect()
+    return brokers.map((b) => `${b.host}:${b.port}`)
+  }
+  try {
+    const [behind] = cluster.listeners.get('BEHIND') as [string]
+    proxy.forwardTo(Number(behind.split(':')[1]))
+    t.deepEqual(await addresses(behind), [`127.0.0.1:${proxy.port}`])
+    t.deepEqual(await addresses(cluster.bootstrap[0] as string), cluster.bootstrap)
+  } finally {
+    await cluster.stop()
+    await proxy.close()
+  }
 })
 
 kafkaTest('kafka cluster: a port that is taken is named before anything is started', async (t) => {
