@@ -1,0 +1,55 @@
+/** Dead letters on real Kafka: read as a stream beside transaction markers, put back once and in order (D5). */
+import test from 'ava'
+import { countDlq, redrive } from '../../cli/dlq.ts'
+import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
+import type { LogRecord, TopicSpec } from '../../schemas/log.ts'
+import { kafkaForTests } from '../helpers/kafka.ts'
+
+const kafka = await kafkaForTests()
+const kafkaTest = kafka === null ? test.skip : test.serial
+
+kafkaTest('kafka dlq: 450 dead letters of two partitions are put back once, in order, in several transactions; new ones stay open', async (t) => {
+  t.timeout(120_000)
+  const { bootstrap } = kafka as { bootstrap: string[] }
+  const driver = createKafkaDriver({ brokers: bootstrap })
+  t.teardown(() => driver.close())
+  const source = `dlq-${process.pid}.in`
+  const spec: TopicSpec = { name: source, partitions: 2, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 }
+  await driver.admin().createTopics([spec, { ...spec, name: `${source}.dlq` }])
+  const park = async (count: number, name: string): Promise<void> => {
+    await driver.producer().send(
+      Array.from({ length: count }, (_, i) => ({
+        topic: `${source}.dlq`,
+        partition: i % 2,
+        key: null,
+        value: Buffer.from(`${name}${i}`),
+        headers: [
+          ['__connect.errors.partition', Buffer.from(String(i % 2))],
+          ['sluice.error.code', Buffer.from(i % 3 === 0 ? 'A' : 'B')],
+        ] as const,
+      })),
+    )
+  }
+  const read = async (partition: number): Promise<string[]> => {
+    const records: LogRecord[] = []
+    const tail = await driver.reader().open({ topic: source, partitions: [partition], from: 'start', committedOnly: true, untilEnd: true })
+    for await (const batch of tail) records.push(...batch.records)
+    return records.map((r) => String(r.value))
+  }
+  const all = { matches: () => true, limit: Infinity }
+  await park(450, 'a')
+  t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 450, redriven: 0, codes: { A: 150, B: 300 } })
+  t.is(await redrive(driver, `${source}.dlq`, { ...all, matches: (l) => l.code === 'A' }), 150)
+  t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 300, redriven: 150, codes: { B: 300 } })
+  t.is(await redrive(driver, `${source}.dlq`, { ...all, limit: 200 }), 200)
+  await park(4, 'b')
+  t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 104, redriven: 350, codes: { B: 102, A: 2 } })
+  t.is(await redrive(driver, `${source}.dlq`, all), 104)
+  t.is(await redrive(driver, `${source}.dlq`, all), 0)
+  const of = (partition: number): string[] => {
+    const own = Array.from({ length: 450 }, (_, i) => i).filter((i) => i % 2 === partition)
+    const [a, b] = [own.filter((i) => i % 3 === 0), own.filter((i) => i % 3 !== 0)]
+    return [...a, ...b].map((i) => `a${i}`).concat([partition, partition + 2].map((i) => `b${i}`))
+  }
+  for (const partition of [0, 1]) t.deepEqual(await read(partition), of(partition))
+})
