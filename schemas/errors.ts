@@ -365,7 +365,13 @@ export const errors = {
     'Keep the files; `sluice egress verify` names the first bad leaf. Restore from the witness or a copy.',
   ),
   // environment
-  SLU_ENV_PORT: row('a port is taken', 'fatal', 2, 'Another process listens there.', 'Stop it or choose another port in site.yaml.'),
+  SLU_ENV_PORT: row(
+    'a port is taken',
+    'fatal',
+    2,
+    'Another process listens there.',
+    'Stop it or choose another port: `observability` or `simulation` in site.yaml, --port of `npm run kafka`.',
+  ),
   SLU_ENV_SECRET: row(
     'a secret named in site.yaml is not set',
     'fatal',
@@ -386,6 +392,13 @@ export const errors = {
     2,
     'It had a bounded time after its producers stopped. Nothing is lost: the next start goes on there.',
     'Start it again, or look at `sluice ps` for what is behind and why.',
+  ),
+  SLU_ENV_SERVER: row(
+    'a server started here did not come up',
+    'fatal',
+    2,
+    'See the line of its log printed below.',
+    'Correct what it names; a kept folder of data is used with the settings it was made with.',
   ),
   SLU_ENV_TOOL: row('a program this needs is missing', 'fatal', 2, 'See the name printed.', 'Install it, or use a command that does without.'),
 } as const satisfies Record<string, ErrorRow>

@@ -2,15 +2,17 @@
  * Real Apache Kafka (KRaft) on loopback, without Docker: one broker, or three that replicate.
  *
  * Owns: ports, server.properties, formatting, processes, readiness and the stop by the processes' own ids. Data lies under `.kafka/` of the
- * project unless a folder is given. Settings are those of small machines and short tests: no rebalance delay, small dedupe buffer, and in a
+ * project unless a folder is given; a start that fails leaves neither data nor processes. Brokers end with whoever started them, however that
+ * ends; after a SIGKILL the data stays. Settings are those of small machines and short tests: no rebalance delay, small dedupe buffer, and in a
  * cluster a dead broker leaves the ISR after three seconds.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { SluiceError } from '../../../schemas/errors.ts'
@@ -25,6 +27,8 @@ export interface ClusterOptions {
   readonly port?: number
   /** Data folder to keep; default: a new one that `stop` removes. */
   readonly dir?: string
+  /** Where the folder of data that is not kept is made; default: `.kafka/` of the project. */
+  readonly root?: string
   /** Listeners beside the plain one, on free ports, by the name that `settings` refers to. */
   readonly listeners?: readonly Listener[]
   /** Further lines of server.properties. */
@@ -59,7 +63,7 @@ export interface KafkaCluster {
 const ROOT = fileURLToPath(new URL('../../../.kafka/', import.meta.url))
 const READY_MS = 60_000
 const STOP_MS = 10_000
-const JVM = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
+const JVM = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn']
 
 async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
@@ -129,24 +133,44 @@ function properties(index: number, { ports, controllers, dir, further, settings 
     .join('')
 }
 
+/**
+ * Java in the place of the shell, and beside it a reader of pipe 3. If the pipe ends without a line, whoever held it is gone, be it by SIGKILL:
+ * then java is killed. A line means that java has ended, and its id may be another's.
+ */
+const WITH_ITS_STARTER = '{ read -r line <&3 || kill -KILL $$; } >/dev/null 2>&1 & exec "$@" 3<&-'
+
 const java = (lib: string, main: string, args: readonly string[], logFile: string): ChildProcess => {
-  const child = spawn('java', [...JVM, '-cp', `${lib}/*`, main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const command = ['java', ...JVM, '-cp', `${lib}/*`, main, ...args]
+  const child = spawn('/bin/sh', ['-c', WITH_ITS_STARTER, 'sh', ...command], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] })
+  const held = child.stdio[3] as Writable
+  // The reader may be gone already, by a signal to the whole group.
+  held.on('error', () => {})
+  child.once('exit', () => held.end('\n'))
   const log = createWriteStream(logFile, { flags: 'a' })
-  child.stdout.pipe(log)
-  child.stderr.pipe(log)
+  child.stdout?.pipe(log)
+  child.stderr?.pipe(log)
   return child
 }
 
 const ended = (child: ChildProcess): Promise<number | null> =>
   child.exitCode !== null || child.signalCode !== null ? Promise.resolve(child.exitCode) : new Promise((resolve) => child.once('exit', resolve))
 
+/** Why a process that writes `logFile` did not do what it should: the log may be removed before anybody can look. */
+async function notUp(what: string, logFile: string, cause?: unknown): Promise<SluiceError> {
+  // Without the frames of stack traces, which are indented.
+  const lines = (await readFile(logFile, 'utf8').catch(() => '')).split('\n').filter((line) => /^\S/.test(line))
+  const telling = lines.findLast((line) => /^Caused by|Exception|\bERROR\b/.test(line)) ?? lines.at(-1)
+  return new SluiceError('SLU_ENV_SERVER', what, telling === undefined ? cause : new Error(telling.trimEnd(), { cause }))
+}
+
 /** Resolves when every broker is known to the cluster and answers. */
-async function untilReady(bootstrap: readonly string[], children: readonly ChildProcess[], dir: string): Promise<void> {
+async function untilReady(bootstrap: readonly string[], children: readonly ChildProcess[], logFiles: readonly string[]): Promise<void> {
   const admin = createClient({ brokers: bootstrap, clientId: 'sluice-kafka', connectionTimeoutMs: 500 }).admin({ retry: { retries: 0 } })
   const until = Date.now() + READY_MS
   try {
     for (;;) {
-      if (children.some((c) => c.exitCode !== null || c.signalCode !== null)) throw new SluiceError('SLU_ENV_TOOL', `a broker ended while starting: see the logs in ${dir}`)
+      const dead = children.findIndex((c) => c.exitCode !== null || c.signalCode !== null)
+      if (dead >= 0) throw await notUp('a broker of Kafka ended while starting', logFiles[dead] as string)
       let problem: unknown = null
       try {
         await admin.connect()
@@ -154,7 +178,7 @@ async function untilReady(bootstrap: readonly string[], children: readonly Child
       } catch (error) {
         problem = error
       }
-      if (Date.now() > until) throw new SluiceError('SLU_ENV_TOOL', `Kafka did not answer within ${READY_MS} ms: see the logs in ${dir}`, problem)
+      if (Date.now() > until) throw await notUp(`Kafka did not answer within ${READY_MS} ms`, logFiles[0] as string, problem)
       await delay(150)
     }
   } finally {
@@ -162,14 +186,11 @@ async function untilReady(bootstrap: readonly string[], children: readonly Child
   }
 }
 
-/** Starts a cluster and resolves once it answers. Throws SLU_ENV_TOOL, SLU_ENV_PORT. */
+/** Starts a cluster and resolves once it answers. Throws SLU_ENV_TOOL, SLU_ENV_PORT, SLU_ENV_SERVER. */
 export async function startKafka(options: ClusterOptions = {}): Promise<KafkaCluster> {
   const say = options.onProgress ?? (() => {})
   const count = options.brokers ?? 1
   const lib = await kafkaJars(say)
-  await mkdir(ROOT, { recursive: true })
-  const dir = options.dir ?? (await mkdtemp(join(ROOT, 'data-')))
-  await mkdir(dir, { recursive: true })
   const wanted = options.listeners ?? []
   const free = await freePorts(count * (2 + wanted.length))
   const ports = options.port === undefined ? free.slice(0, count) : Array.from({ length: count }, (_, i) => (options.port as number) + i)
@@ -180,19 +201,22 @@ export async function startKafka(options: ClusterOptions = {}): Promise<KafkaClu
   const id = randomBytes(16).toString('base64url').slice(0, 22).replace(/^-/, 'A')
 
   say(`starting ${count === 1 ? 'one broker' : `${count} brokers`} on ${bootstrap.join(', ')}`)
-  const files = await Promise.all(
-    ports.map(async (_port, i) => {
-      const file = join(dir, `server-${i + 1}.properties`)
-      await writeFile(file, properties(i, { ports, controllers, dir, further, settings: options.settings ?? {} }))
-      // --ignore-formatted: a kept folder is used again as it is.
-      const format = java(lib, 'kafka.tools.StorageTool', ['format', '-t', id, '-c', file, '--ignore-formatted', ...(options.formatArgs ?? [])], join(dir, `format-${i + 1}.log`))
-      if ((await ended(format)) !== 0) throw new SluiceError('SLU_ENV_TOOL', `formatting failed: see ${join(dir, `format-${i + 1}.log`)}`)
-      return file
-    }),
-  )
-  const broker = (i: number): ChildProcess => java(lib, 'kafka.Kafka', [files[i] as string], join(dir, `broker-${i + 1}.log`))
-  const children = ports.map((_port, i) => broker(i))
+  // Nothing is made before the ports are known to be free.
+  const root = options.root ?? ROOT
+  await mkdir(options.dir ?? root, { recursive: true })
+  const dir = options.dir ?? (await mkdtemp(join(root, 'data-')))
+  const files = ports.map((_port, i) => join(dir, `server-${i + 1}.properties`))
+  const logFiles = ports.map((_port, i) => join(dir, `broker-${i + 1}.log`))
+  const children: ChildProcess[] = []
+  const broker = (i: number): ChildProcess => java(lib, 'kafka.Kafka', [files[i] as string], logFiles[i] as string)
 
+  const format = async (file: string, i: number): Promise<void> => {
+    const log = join(dir, `format-${i + 1}.log`)
+    await writeFile(file, properties(i, { ports, controllers, dir, further, settings: options.settings ?? {} }))
+    // --ignore-formatted: a kept folder is used again as it is.
+    const tool = java(lib, 'kafka.tools.StorageTool', ['format', '-t', id, '-c', file, '--ignore-formatted', ...(options.formatArgs ?? [])], log)
+    if ((await ended(tool)) !== 0) throw await notUp('formatting the data of Kafka failed', log)
+  }
   const stop = async (): Promise<void> => {
     for (const child of children) if (child.exitCode === null) child.kill('SIGTERM')
     const bound = delay(STOP_MS, undefined, { ref: false })
@@ -202,7 +226,11 @@ export async function startKafka(options: ClusterOptions = {}): Promise<KafkaClu
     if (options.dir === undefined) await rm(dir, { recursive: true, force: true })
   }
   try {
-    await untilReady(bootstrap, children, dir)
+    // All of them end before one that failed is told: nothing writes any more to what is removed.
+    const refused = (await Promise.allSettled(files.map(format))).find((one) => one.status === 'rejected')
+    if (refused !== undefined) throw refused.reason
+    children.push(...ports.map((_port, i) => broker(i)))
+    await untilReady(bootstrap, children, logFiles)
   } catch (error) {
     await stop()
     throw error
@@ -221,7 +249,7 @@ export async function startKafka(options: ClusterOptions = {}): Promise<KafkaClu
     },
     restart: async (index) => {
       children[index] = broker(index)
-      await untilReady(bootstrap, [children[index]], dir)
+      await untilReady(bootstrap, [children[index]], [logFiles[index] as string])
     },
     stop,
   }

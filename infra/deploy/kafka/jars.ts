@@ -1,10 +1,12 @@
 /**
- * The jars of one Apache Kafka, from Maven Central, kept under `.kafka/lib` of the project.
+ * The jars of one Apache Kafka, from Maven Central, kept under `.kafka/` of the project, in a folder named after what `pom.xml` says: another list
+ * of jars goes beside the one that brokers may be running from.
  *
  * Owns: what must be on the machine (a JDK or JRE from 17 on; Maven, unless the jars are there already) and the one download.
  */
 import { execFile } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -13,7 +15,7 @@ import { SluiceError } from '../../../schemas/errors.ts'
 const run = promisify(execFile)
 const POM = fileURLToPath(new URL('pom.xml', import.meta.url))
 const ROOT = fileURLToPath(new URL('../../../.kafka/', import.meta.url))
-const LIB = `${ROOT}lib`
+const LIB = `${ROOT}lib-${createHash('sha256').update(readFileSync(POM)).digest('hex').slice(0, 8)}`
 const JAVA_MIN = 17
 
 export interface Availability {
@@ -57,7 +59,7 @@ export async function kafkaJars(onProgress: (line: string) => void): Promise<str
   onProgress('fetching Apache Kafka from Maven Central …')
   await mkdir(ROOT, { recursive: true })
   // Beside, then renamed: an interrupted download is never taken for a whole one.
-  const staging = `${ROOT}lib-${process.pid}`
+  const staging = `${ROOT}fetching-${process.pid}`
   try {
     await run('mvn', ['-B', '-q', '-f', POM, 'dependency:copy-dependencies', `-DoutputDirectory=${staging}`], { maxBuffer: 64 << 20 })
     await rm(LIB, { recursive: true, force: true })

@@ -19,7 +19,7 @@ async function main(): Promise<number> {
   }
   const brokers = Number(values.brokers ?? 1)
   const port = values.port === undefined ? undefined : Number(values.port)
-  if (values.help === true || ![1, 3].includes(brokers) || (port !== undefined && !(port > 0 && port < 65_536))) {
+  if (values.help === true || ![1, 3].includes(brokers) || (port !== undefined && !(port > 0 && port + brokers <= 65_536))) {
     process.stderr.write(`${USAGE}\n`)
     return values.help === true ? 0 : 1
   }
@@ -43,13 +43,9 @@ async function main(): Promise<number> {
   } catch (thrown) {
     const error = asSluiceError(thrown, 'SLU_INTERNAL')
     process.stderr.write(
-      [
-        `${error.code}  ${errors[error.code].what}`,
-        `  ${error.detail}`,
-        ...causeChain(error.cause).map((m) => `  because ${m.split('\n')[0]}`),
-        `  fix: ${errors[error.code].fix}`,
-        '',
-      ].join('\n'),
+      [`${error.code}  ${errors[error.code].what}`, `  ${error.detail}`, ...causeChain(error.cause).map((m) => `  because ${m.split('\n')[0]}`), `  fix: ${error.fix}`, ''].join(
+        '\n',
+      ),
     )
     return errors[error.code].exit
   }

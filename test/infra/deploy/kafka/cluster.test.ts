@@ -1,10 +1,13 @@
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import test from 'ava'
-import { isKafkaAvailable, startKafka } from '../../../../infra/deploy/kafka/cluster.ts'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { isKafkaAvailable, startKafka, type ClusterOptions } from '../../../../infra/deploy/kafka/cluster.ts'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
 import { createClient } from '../../../../infra/log/kafka/kafkajs.ts'
+import { causeChain, errors, SluiceError } from '../../../../schemas/errors.ts'
 import { startProxy } from '../../../chaos/proxy.ts'
 
 const { available } = await isKafkaAvailable()
@@ -62,10 +65,36 @@ kafkaTest('kafka cluster: clients are told the advertised port, not the one behi
   }
 })
 
-kafkaTest('kafka cluster: a port that is taken is named before anything is started', async (t) => {
+/** A start that fails: what it leaves under its root, and how it reads. */
+async function failedStart(t: ExecutionContext, options: ClusterOptions): Promise<{ error: SluiceError; left: string[] }> {
+  const root = mkdtempSync(join(tmpdir(), 'sluice-kafka-'))
+  const error = (await t.throwsAsync(startKafka({ ...options, root }), { instanceOf: SluiceError })) as SluiceError
+  const left = readdirSync(root)
+  rmSync(root, { recursive: true, force: true })
+  return { error, left }
+}
+
+kafkaTest('kafka cluster: a port that is taken is named before anything is started, and nothing is left behind', async (t) => {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  await t.throwsAsync(startKafka({ port }), { message: new RegExp(`SLU_ENV_PORT.*${port}`) })
+  const { error, left } = await failedStart(t, { port })
   server.close()
+  t.regex(error.message, new RegExp(`SLU_ENV_PORT.*${port}`))
+  t.regex(errors.SLU_ENV_PORT.fix, /--port/)
+  t.deepEqual(left, [])
+})
+
+kafkaTest('kafka cluster: a formatting and a broker that fail say why in the words of their log, which is gone with the data', async (t) => {
+  t.timeout(120_000)
+  const formatting = await failedStart(t, { formatArgs: ['--no-such-option'] })
+  t.regex(formatting.error.message, /SLU_ENV_SERVER.*formatting/)
+  t.regex(causeChain(formatting.error.cause).join(), /no-such-option/)
+  const broker = await failedStart(t, {
+    listeners: [{ name: 'SECURE', protocol: 'SSL' }],
+    settings: { 'ssl.keystore.type': 'PEM', 'ssl.keystore.location': join(tmpdir(), 'no-such-keystore.pem') },
+  })
+  t.regex(broker.error.message, /SLU_ENV_SERVER.*broker/)
+  t.regex(causeChain(broker.error.cause).join(), /no-such-keystore/)
+  t.deepEqual([formatting.left, broker.left], [[], []])
 })
