@@ -17,7 +17,7 @@ import type { PolicyBundle } from '../schemas/policy.ts'
 import type { Clock, EndpointCall, Hashing, LedgerPort, ObjectStore, Random, Telemetry } from '../schemas/ports.ts'
 import type { Pseudonyms } from '../schemas/pseudonym.ts'
 import type { Site } from '../schemas/site.ts'
-import type { AnyFunction } from '../streams/define-function.ts'
+import { defineFunction, type AnyFunction } from '../streams/define-function.ts'
 import type { LoadedSite } from './load-site.ts'
 import { VERSION } from './version.ts'
 
@@ -62,7 +62,7 @@ export function buildFunction(name: FunctionName, loaded: LoadedSite, ports: Fun
   switch (name) {
     case 'normalize-telemetry': {
       const { graceMs, outOfOrdernessMs } = site.functions['aggregate-metrics']
-      return normalizeTelemetry({
+      const normalize = normalizeTelemetry({
         site: site.site,
         pseudonyms,
         pools: site.pools.map((p) => ({ name: p.name, members: p.members, ...(p.rack === undefined ? {} : { rack: p.rack }) })),
@@ -71,14 +71,17 @@ export function buildFunction(name: FunctionName, loaded: LoadedSite, ports: Fun
         // Half of what the windows bear: the other half is for the producers themselves.
         alignWithinMs: Math.max(2, Math.floor((graceMs + outOfOrdernessMs) / 2)),
       })
+      return defineFunction({ ...normalize, delivery: site.functions['normalize-telemetry'].delivery })
     }
-    case 'assess-health':
-      return assessHealth({
+    case 'assess-health': {
+      const assess = assessHealth({
         site: site.site,
         rules: parseHealthRules(parse(readFileSync(loaded.pathOf(site.functions['assess-health'].rules), 'utf8'))),
         endpoints: site.pools.flatMap((p) => p.endpoints.map((e) => ({ id: e.id, pool: p.name, devices: devicesOf(e, p.accelerator, pseudonyms) }))),
         expectedPeriodMs: Object.fromEntries(site.sources.map((s) => [s.format, s.periodMs])),
       })
+      return defineFunction({ ...assess, delivery: site.functions['assess-health'].delivery })
+    }
     case 'aggregate-metrics': {
       const c = site.functions['aggregate-metrics']
       return aggregateMetrics({

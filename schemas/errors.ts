@@ -166,6 +166,13 @@ export const errors = {
     'Brokers refuse more than 4,096 (C2).',
     'Use fewer source partitions per partials topic.',
   ),
+  SLU_LOG_NOT_TRANSACTIONAL: row(
+    'the log driver has no transactions that hold offsets',
+    'fatal',
+    2,
+    '`delivery: transactional` puts outputs and the source offset into one transaction; this driver cannot.',
+    'Use delivery: at-least-once, or another log.driver.',
+  ),
   SLU_LOG_STORAGE: row(
     'the embedded log cannot write its files',
     'fatal',

@@ -95,10 +95,19 @@ export interface LogProducer {
   close(): Promise<void>
 }
 
+/** Committed offsets that move together with the records of a transaction, or not at all. */
+export interface TransactionOffsets {
+  readonly group: string
+  readonly entries: readonly (TopicPartition & Committed)[]
+}
+
 /** One holder per name: opening it fences every earlier holder, whose next write rejects with SLU_LOG_FENCED (C8, R1). */
 export interface FencedProducer {
-  /** All or nothing. Offsets are those given by the log. */
-  transaction(records: readonly OutRecord[]): Promise<Appended[]>
+  /**
+   * All or nothing, `offsets` included. Offsets returned are those given by the log. Whether the partitions of `offsets` are ours is not asked
+   * (there is no KIP-447 here): the name of the producer is the fence, so one name per input partition.
+   */
+  transaction(records: readonly OutRecord[], offsets?: TransactionOffsets): Promise<Appended[]>
   close(): Promise<void>
 }
 
@@ -171,6 +180,7 @@ export interface LogAdmin {
 }
 
 export interface LogCapabilities {
+  /** Records and committed offsets in one transaction of a fenced producer. */
   readonly transactions: boolean
   readonly commitMetadata: boolean
   readonly perPartitionPause: 'native' | 'emulated'

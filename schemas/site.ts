@@ -80,10 +80,15 @@ const pool = z.strictObject({
 
 const concurrency = count(1, 64, 'members of the consumer group in this process; at most the partitions are used').default(1)
 
+const delivery = z
+  .enum(['at-least-once', 'transactional'])
+  .default('at-least-once')
+  .describe('transactional: outputs and source offset in one transaction of the log, each output there exactly once; refused by a driver without transactions.')
+
 const functions = z
   .strictObject({
-    'normalize-telemetry': z.strictObject({ enabled: z.boolean().default(true), concurrency }).prefault({}),
-    'assess-health': z.strictObject({ enabled: z.boolean().default(true), concurrency, rules: path.default('schemas/health-rules.yaml') }).prefault({}),
+    'normalize-telemetry': z.strictObject({ enabled: z.boolean().default(true), concurrency, delivery }).prefault({}),
+    'assess-health': z.strictObject({ enabled: z.boolean().default(true), concurrency, delivery, rules: path.default('schemas/health-rules.yaml') }).prefault({}),
     'aggregate-metrics': z
       .strictObject({
         enabled: z.boolean().default(true),

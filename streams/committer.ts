@@ -21,8 +21,8 @@ export interface CommitTarget {
 export interface Committer {
   /** Commits what the targets offer; never rejects: what failed is offered again next time. */
   commit(targets: readonly CommitTarget[]): Promise<void>
-  /** Commits `target` as it stands (or `start` if it never was): rejects when the partition is not ours any more (C8). */
-  prove(target: CommitTarget, start: bigint): Promise<void>
+  /** Commits `target` as it stands, or as `given` says (`start` if it never was): rejects when the partition is not ours any more (C8). */
+  prove(target: CommitTarget, start: bigint, given?: Committed): Promise<void>
 }
 
 export function createCommitter(consumer: Pick<LogConsumer, 'commit'>, telemetry: Telemetry): Committer {
@@ -69,10 +69,10 @@ export function createCommitter(consumer: Pick<LogConsumer, 'commit'>, telemetry
         })
         if (due.length > 0) await send(due)
       }),
-    prove: (target, start) =>
+    prove: (target, start, given) =>
       inTurn(async () => {
         const { committed } = target.running.status()
-        const standing = target.running.uncommitted() ?? { nextOffset: committed ?? start, metadata: '' }
+        const standing = given ?? target.running.uncommitted() ?? { nextOffset: committed ?? start, metadata: '' }
         await consumer.commit([entryOf(target, standing)])
         target.running.committed(standing)
       }),

@@ -69,7 +69,11 @@ export interface MapFunction<T> extends Named {
    * partition that is windowed (alignment.ts). Absent: each partition at its own pace.
    */
   readonly alignWithinMs?: number
+  readonly delivery?: Delivery
 }
+
+/** How outputs relate to the source offset: `at-least-once` = written, then committed; `transactional` = both in one transaction, exactly once on the log. */
+export type Delivery = 'at-least-once' | 'transactional'
 
 /**
  * Keyed state folded over records, rebuilt from a compacted output.
@@ -89,6 +93,7 @@ export interface FoldFunction<T, S> extends Named {
   readonly tick?: { readonly everyMs: number; run(state: S, key: string, nowMs: number, partition: number, context: FunctionContext): readonly [S, readonly Emit[]] }
   /** Least recently used states above this number are dropped (they can be rebuilt). */
   readonly statesMax: number
+  readonly delivery?: Delivery
 }
 
 /** Stage-1 window parameters (W1–W3, W5); their hash stands in commit metadata. All ms of event time except `idleMs` (clock). */
@@ -221,6 +226,8 @@ export interface TaskFunction<T> extends Named {
   readonly once?: OnceOptions<T>
   /** Stated before the first record of any partition is handed out, e.g. a table that must be read first (R10). */
   ready?(): Promise<void>
+  /** `transactional` only with order `partition`: offsets of one partition move one after the other. What the handler does outside the log is not part of it. */
+  readonly delivery?: Delivery
 }
 
 /** The context object of AWS Lambda, as far as a Kafka handler may look. */
@@ -285,8 +292,23 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
     if (p.windowMs < 1) fail('parameters.windowMs must be at least 1')
     if (!definition.outputs.includes(definition.partialsTopic)) fail('outputs must hold partialsTopic')
   }
+  checkDeliveryFields(definition, fail)
   if (definition.kind === 'task' && (!Number.isSafeInteger(definition.concurrency) || definition.concurrency < 1)) fail('concurrency must be at least 1')
   return Object.freeze(definition)
+}
+
+function checkDeliveryFields(definition: AnyFunction, fail: (field: string) => never): void {
+  const { delivery = 'at-least-once' } = definition as { readonly delivery?: unknown }
+  if (delivery !== 'at-least-once' && delivery !== 'transactional') fail('delivery must be at-least-once or transactional')
+  if (delivery !== 'transactional') return
+  if (definition.kind !== 'map' && definition.kind !== 'fold' && definition.kind !== 'task') fail(`delivery: transactional is for map, fold and task, not ${definition.kind}`)
+  if (definition.kind === 'task' && definition.order !== 'partition') fail('delivery: transactional needs order: partition')
+  if (definition.kind === 'task' && definition.once !== undefined) fail('delivery: transactional and once exclude each other: once writes transactions of its own (R1)')
+}
+
+/** Whether outputs and source offset go into one transaction. */
+export function isTransactional(definition: AnyFunction): boolean {
+  return (definition.kind === 'map' || definition.kind === 'fold' || definition.kind === 'task') && definition.delivery === 'transactional'
 }
 
 function defineLambda(definition: LambdaFunction, fail: (field: string) => never): LambdaFunction {

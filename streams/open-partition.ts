@@ -3,13 +3,14 @@
  *
  * Owns: the order in which a partition is taken over. Folds: fenced producer first, then the state topic to its end, then `begin` (C8). Windows
  * and their combination: what `begin` needs, then `begin` (W6). Tasks: at once; the partition opens itself while records arrive, so that
- * nothing here holds the poll (T3, R1). Rows are read committed-only. What the log refuses meanwhile is tried again until the partition is
- * given up.
+ * nothing here holds the poll (T3, R1). Transactional delivery of any kind: fenced producer first, then the committed offset as it stands behind
+ * the fence; the one that came with the assignment may be older. Rows are read committed-only. What the log refuses meanwhile is tried again until
+ * the partition is given up.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '../schemas/log.ts'
 import { attributeNames } from '../schemas/telemetry-names.ts'
-import type { AnyFunction, FunctionContext } from './define-function.ts'
+import { isTransactional, type AnyFunction, type FunctionContext } from './define-function.ts'
 import { createCombineProcessor } from './combine.ts'
 import { decodeCombineMetadata, decodeWindowMetadata } from './commit-metadata.ts'
 import { createFencedWriter } from './fenced-writer.ts'
@@ -23,6 +24,8 @@ import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import type { PartitionProcessor } from './processor.ts'
 import { createTaskPartition } from './task.ts'
+import { createTransactionalSink } from './transactional-sink.ts'
+import { createTransactionalWriter, type TransactionalWriter } from './transactional-writer.ts'
 import { createWindowProcessor } from './window.ts'
 
 /** What the partitions of one member share. */
@@ -53,7 +56,7 @@ export interface OpenPartitionOptions {
   readonly abort: AbortController
   readonly endOffset: () => bigint | null
   /** Rejects when the partition is not ours (C8). */
-  readonly prove: () => Promise<void>
+  readonly prove: (standing?: Committed) => Promise<void>
 }
 
 export interface Opened {
@@ -111,12 +114,36 @@ async function logStartOf(parts: MemberParts, topic: string, partition: number):
   }
 }
 
+/** What the group has committed for the partition now. */
+async function committedOf(parts: MemberParts, group: string, topic: string, partition: number): Promise<Committed | null> {
+  const admin = parts.driver.admin()
+  try {
+    return (await admin.committed(group, topic)).get(partition) ?? null
+  } finally {
+    await admin.close()
+  }
+}
+
 /** Rejects with SLU_LOG_STALE_EPOCH when given up meanwhile, SLU_WINDOW_PARAMETERS (W3) and other fatal errors. */
 export async function openPartition(options: OpenPartitionOptions): Promise<Opened> {
-  const { parts, environment, topic, partition, committed, abort, logStart } = options
+  const { parts, environment, topic, partition, abort, logStart } = options
   const { definition } = parts
   const sink = createPartitionSink({ environment, producer: parts.producer, topicPrefix: parts.topicPrefix, partitionsOf: parts.partitionsOf, signal: abort.signal })
   const fencedName = `${parts.topicPrefix}${definition.name}.${topic}.${partition}`
+  const at = { topic: parts.topicPrefix + topic, partition }
+  const writer: TransactionalWriter | null = isTransactional(definition)
+    ? createTransactionalWriter({
+        driver: parts.driver,
+        name: fencedName,
+        group: environment.group,
+        at,
+        committed: () => committedOf(parts, environment.group, at.topic, partition),
+        prove: (standing) => options.prove(standing ?? { nextOffset: logStart, metadata: '' }),
+        signal: abort.signal,
+      })
+    : null
+  const committed = writer === null ? options.committed : await sink.persist(() => writer.open())
+  const transactional = writer === null ? null : { ...createTransactionalSink(sink, writer), close: () => writer.close() }
   const start = committed?.nextOffset ?? logStart
   if (definition.kind === 'task') {
     let running: RunningPartition | null = null
@@ -138,14 +165,14 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
             signal: abort.signal,
             committed: () => running?.lastCommitted() ?? committed,
           })
-    running = createTaskPartition({ ...parts, definition, environment, topic, partition, committed, start, sink, once, abort })
+    running = createTaskPartition({ ...parts, definition, environment, topic, partition, committed, start, sink, once, transactional, abort })
     return { running, nextOffset: committed?.nextOffset ?? 'start' }
   }
   if (definition.kind === 'lambda') {
     const running = createLambdaPartition({ definition, environment, topic, partition, committed, start, sink, abort, places: parts.places, hash: parts.hash })
     return { running, nextOffset: committed?.nextOffset ?? 'start' }
   }
-  const fenced = definition.kind === 'fold' ? createFencedWriter(parts.driver, fencedName, options.prove, abort.signal) : null
+  const fenced = definition.kind === 'fold' && writer === null ? createFencedWriter(parts.driver, fencedName, () => options.prove(), abort.signal) : null
   if (fenced !== null) await sink.persist(() => fenced.open())
   const processor = createProcessor(options)
   const rows = new Map<string, LogRecord[]>()
@@ -164,6 +191,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
     first: { nextOffset, effects: first.effects },
     sink,
     fenced,
+    transactional,
     abort,
     endOffset: options.endOffset,
     aligned: parts.aligned,

@@ -6,6 +6,8 @@
  * checkpoint becomes committable.
  * Invariants: C1 and W5 (a checkpoint is offered only after the effects before it are acknowledged), C3 (nothing is sent after `close`), C4
  * (`stopIntake` finishes the chunk in hand and no other), D3 (an unwritable DLQ stops here), D6 (no record ends the loop).
+ * With transactional delivery all effects of a chunk and its offset are one transaction, and nothing is committed besides.
+ * Over 300 lines because queue, effects and checkpoint are one state machine.
  * With an alignment, a chunk waits for its turn among the member's partitions (alignment.ts).
  */
 import { SluiceError, asSluiceError } from '../schemas/errors.ts'
@@ -19,6 +21,7 @@ import { traced, type PartitionSink } from './partition-sink.ts'
 import type { FencedWriter } from './fenced-writer.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Effects, Outgoing, PartitionProcessor } from './processor.ts'
+import type { TransactionalSink } from './transactional-sink.ts'
 
 const LINKS_MAX = 32
 /** Operation name of the messaging conventions. */
@@ -35,6 +38,8 @@ export interface PartitionLoopOptions {
   readonly first: { readonly nextOffset: bigint; readonly effects: Effects }
   readonly sink: PartitionSink
   readonly fenced: FencedWriter | null
+  /** Outputs, dead letters and offset in one transaction; null = written, then committed. */
+  readonly transactional: (TransactionalSink & { close(): Promise<void> }) | null
   readonly abort: AbortController
   /** The end of the log as last seen. */
   readonly endOffset: () => bigint | null
@@ -44,7 +49,7 @@ export interface PartitionLoopOptions {
 
 /** Why over 70 lines: one state machine over the queue and the acknowledged checkpoint. */
 export function createPartitionLoop(options: PartitionLoopOptions): RunningPartition {
-  const { environment, processor, sink, fenced, abort, topic, partition, aligned } = options
+  const { environment, processor, sink, fenced, transactional, abort, topic, partition, aligned } = options
   const { clock, telemetry, stats } = environment
   const queue: Chunk[] = []
   const attributes = {
@@ -78,7 +83,16 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     tickRefusal = refusal
   }
 
-  const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
+  /** `to` = the checkpoint behind these effects; null where they belong to no record. */
+  const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>, to: Committed | null): Promise<void> => {
+    if (transactional !== null) await transactional.write({ outgoing: effects.batches.flatMap((b) => traced(b.records, carrier)), deadLetters: effects.deadLetters }, to)
+    else await applyInTurn(effects, carrier)
+    stats.skipped += effects.skipped
+    stats.windowsClosed += effects.windowsClosed
+    if (effects.windowsClosed > 0) telemetry.count(metricNames.windowsClosed, effects.windowsClosed, { [attributeNames.function]: environment.functionName })
+  }
+
+  const applyInTurn = async (effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
     // Before the batches: a marker or a state row among them says that these records were dealt with (W2, W6, C8).
     await sink.late(effects.late)
     await sink.deadLetters(effects.deadLetters)
@@ -89,14 +103,12 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       else await sink.send(records, fenced.write)
     }
     if (effects.tick !== undefined) await writeTick(effects.tick)
-    stats.skipped += effects.skipped
-    stats.windowsClosed += effects.windowsClosed
-    if (effects.windowsClosed > 0) telemetry.count(metricNames.windowsClosed, effects.windowsClosed, { [attributeNames.function]: environment.functionName })
   }
 
   /** C1, W5: called only when every effect so far is acknowledged. */
   const offer = (): void => {
     acknowledged = processor.checkpoint()
+    if (transactional !== null) committed = acknowledged
     environment.onProgress()
   }
 
@@ -121,7 +133,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   const runChunk = async (chunk: Chunk): Promise<void> => {
     if (chunk.records.length === 0) {
       // Only the position moved on (control records): nothing worth a span.
-      await apply(await processChunk(chunk), {})
+      await apply(await processChunk(chunk), {}, processor.checkpoint())
       position = chunk.readTo
       offer()
       return
@@ -136,7 +148,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     })
     try {
       const effects = await processChunk(chunk)
-      await apply(effects, span.carrier)
+      await apply(effects, span.carrier, processor.checkpoint())
       stats.in += chunk.records.length
       position = chunk.readTo
       offer()
@@ -161,7 +173,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     const isAtEnd = end !== null && position >= end && queue.length === 0
     const effects = processor.onTimer(nowMs, isAtEnd)
     if (effects.tick === undefined && effects.batches.length === 0 && effects.late.length === 0 && effects.deadLetters.length === 0 && effects.windowsClosed === 0) return
-    await apply(effects, {})
+    await apply(effects, {}, null)
     if (acknowledged !== null) offer()
   }
 
@@ -171,7 +183,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
 
   const step = async (): Promise<void> => {
     if (firstEffects !== null) {
-      await apply(firstEffects, {})
+      await apply(firstEffects, {}, null)
       firstEffects = null
       return
     }
@@ -249,9 +261,10 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       leave?.()
       aligned?.alignment.changed()
       await fenced?.close()
+      await transactional?.close()
     },
     uncommitted: () => {
-      if (acknowledged === null) return null
+      if (acknowledged === null || transactional !== null) return null
       return committed !== null && committed.nextOffset === acknowledged.nextOffset && committed.metadata === acknowledged.metadata ? null : acknowledged
     },
     committed: (entry) => {

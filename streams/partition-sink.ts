@@ -35,6 +35,10 @@ export interface PartitionSink {
   /** Repeats `write` until it succeeds. Rejects at once with what repeating cannot help: dead-letter dispositions. */
   persist<T>(write: () => Promise<T>, isDeadLetter?: boolean): Promise<T>
   toOutRecord(outgoing: Outgoing): OutRecord
+  /** For who writes by other means than `send` and `deadLetters`; counted by `wasSent` and `wasParked`. */
+  toDeadLetter(parked: Parked, attempts: number, isShort: boolean): OutRecord
+  wasSent(count: number): void
+  wasParked(parked: Parked): void
   /** Why the partition stands still, if it does. */
   held(): SluiceError | null
   hold(error: SluiceError | null): void
@@ -119,21 +123,26 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     targetPartitions: partitionsOf.get(`${topicPrefix}${record.topic}${suffix}`) ?? 0,
   })
 
+  const toDeadLetter = (parked: Parked, attempts: number, isShort: boolean): OutRecord => deadLetterRecord(parked, factsFor(parked.record, '.dlq'), attempts, isShort)
+
+  const wasParked = ({ error }: Parked): void => {
+    stats.deadLetters++
+    telemetry.count(metricNames.deadLetters, 1, { [attributeNames.function]: environment.functionName, [attributeNames.code]: error.code })
+  }
+
   const writeDeadLetter = async (parked: Parked, attempts: number): Promise<void> => {
-    const facts = factsFor(parked.record, '.dlq')
     try {
-      await persist(() => producer.send([deadLetterRecord(parked, facts, attempts)]), true)
+      await persist(() => producer.send([toDeadLetter(parked, attempts, false)]), true)
     } catch (thrown) {
       if (asSluiceError(thrown, 'SLU_INTERNAL').code !== 'SLU_LOG_RECORD_TOO_LARGE') throw thrown
       // Too large with all headers: the short form, and if even that does not fit the partition stands rather than lose the record (D3).
       const short = async (): Promise<Appended[]> =>
-        producer.send([deadLetterRecord(parked, facts, attempts, true)]).catch((cause: unknown) => {
-          throw new SluiceError('SLU_LOG_DLQ_UNWRITABLE', `${facts.topicPrefix}${parked.record.topic}.dlq`, cause)
+        producer.send([toDeadLetter(parked, attempts, true)]).catch((cause: unknown) => {
+          throw new SluiceError('SLU_LOG_DLQ_UNWRITABLE', `${topicPrefix}${parked.record.topic}.dlq`, cause)
         })
       await persist(short, true)
     }
-    stats.deadLetters++
-    telemetry.count(metricNames.deadLetters, 1, { [attributeNames.function]: environment.functionName, [attributeNames.code]: parked.error.code })
+    wasParked(parked)
   }
 
   const deadLetters = async (parked: readonly Parked[], attempts = 1): Promise<void> => {
@@ -198,6 +207,11 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     },
     persist,
     toOutRecord,
+    toDeadLetter,
+    wasSent: (count) => {
+      stats.out += count
+    },
+    wasParked,
     held: () => unwritable ?? heldBy,
     hold,
   }

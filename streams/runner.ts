@@ -11,7 +11,7 @@
  */
 import type { Codecs } from '../schemas/codec.ts'
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
-import type { Assignment, LogAdmin, LogConsumer, LogDriver, LogProducer, LogReader, LogRecord, PartitionRange, StartAt, TopicPartition } from '../schemas/log.ts'
+import type { Assignment, Committed, LogAdmin, LogConsumer, LogDriver, LogProducer, LogReader, LogRecord, PartitionRange, StartAt, TopicPartition } from '../schemas/log.ts'
 import type { Clock, Hashing, Random, Telemetry } from '../schemas/ports.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import { createAlignment } from './alignment.ts'
@@ -21,7 +21,7 @@ import { localise, openPartition, type MemberParts } from './open-partition.ts'
 import type { PartitionEnvironment, PartitionStatus, RunnerStats, RunningPartition } from './partition.ts'
 import { createPlaces } from './places.ts'
 import { RETRY_DEFAULT, sleep, type RetryPolicy } from './retry.ts'
-import { checkTopics } from './start-checks.ts'
+import { checkDriver, checkTopics } from './start-checks.ts'
 
 export interface RunnerLimits {
   /** Records of one partition in memory before it is paused (C6). */
@@ -166,10 +166,10 @@ export function createRunner(options: RunnerOptions): Runner {
     const { committed } = assignment
     const tp = { topic: assignment.topic, partition }
     if (one.abort.signal.aborted) return { ...tp, nextOffset: committed?.nextOffset ?? 'start' }
-    const prove = async (): Promise<void> => {
+    const prove = async (given?: Committed): Promise<void> => {
       const [target] = targetOf(one)
       if (target === undefined) throw new SluiceError('SLU_LOG_STALE_EPOCH', nameOf(assignment))
-      await (committer as Committer).prove(target, logStart)
+      await (committer as Committer).prove(target, logStart, given)
     }
     const opening = openPartition({
       parts: parts as MemberParts,
@@ -310,6 +310,7 @@ export function createRunner(options: RunnerOptions): Runner {
   }
 
   const start = async (): Promise<void> => {
+    checkDriver(definition, driver)
     admin = driver.admin()
     const infos = await admin.topics()
     checkTopics(definition, topicPrefix, infos)

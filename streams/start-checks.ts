@@ -2,11 +2,12 @@
  * What must be true of the topics before a function takes its first record.
  *
  * Owns: missing topics (all of them named at once), W1 (a windowed input carries append time), R1 (requests carry append time; requests and
- * results have the same partition count; results are kept longer), C8 (a state topic is compacted), the dead-letter and late topics beside each input. Pure.
+ * results have the same partition count; results are kept longer), C8 (a state topic is compacted), the dead-letter and late topics beside each input,
+ * and that the driver can do what the function asks of it. Pure.
  */
 import { SluiceError } from '../schemas/errors.ts'
-import type { TopicInfo } from '../schemas/log.ts'
-import type { AnyFunction } from './define-function.ts'
+import type { LogDriver, TopicInfo } from '../schemas/log.ts'
+import { isTransactional, type AnyFunction } from './define-function.ts'
 
 /** Every logical topic the function touches. */
 export function topicsOf(definition: AnyFunction): string[] {
@@ -15,6 +16,11 @@ export function topicsOf(definition: AnyFunction): string[] {
   if (definition.kind === 'fold') all.push(definition.stateTopic, `${definition.stateTopic}.dlq`)
   if (definition.kind === 'task' && definition.once !== undefined) all.push(definition.once.resultsTopic)
   return [...new Set(all)]
+}
+
+/** Throws SLU_LOG_NOT_TRANSACTIONAL. */
+export function checkDriver(definition: AnyFunction, { name, capabilities }: Pick<LogDriver, 'name' | 'capabilities'>): void {
+  if (isTransactional(definition) && !capabilities.transactions) throw new SluiceError('SLU_LOG_NOT_TRANSACTIONAL', `${definition.name} on driver ${name}`)
 }
 
 /** Throws SLU_LOG_TOPIC_MISSING or SLU_LOG_TOPIC_MISCONFIGURED. */

@@ -6,6 +6,7 @@
  * and acknowledged → done. Invariants: C1 (records finish in any order, the mark waits for the lowest), T1, T2 (one in flight per key; once:
  * per id, so a duplicate waits for the one in flight), C5 (a full pool only makes records wait), D1 (a record that waits for another try keeps
  * its key and gives its place back), D3 (while the DLQ cannot be written nothing new starts), C3 (nothing is written after `close`).
+ * With transactional delivery each record's emits or dead letter and its offset are one transaction; a record refused at decoding waits for its turn.
  * A handler that ignores its abort is given up after `ABORT_GRACE_MS`; what it still does then is its own, its answer is not used.
  * Why over 300 lines: the stages of a record share the mark, the lanes, the places and the abort of the partition; what can be told apart (lanes,
  * mark, R1, writing) stands in its own file.
@@ -24,6 +25,7 @@ import { staleEpoch, traced, type PartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import type { Parked } from './processor.ts'
+import type { Leavings, TransactionalSink } from './transactional-sink.ts'
 import { outcomeOf, retryDelayMs } from './retry.ts'
 
 /** How long an aborted handler may still answer. */
@@ -42,6 +44,8 @@ export interface TaskPartitionOptions<T> {
   readonly start: bigint
   readonly sink: PartitionSink
   readonly once: OncePartition | null
+  /** Emits, dead letters and offset in one transaction; null = written, then committed. */
+  readonly transactional: (TransactionalSink & { close(): Promise<void> }) | null
   readonly abort: AbortController
   /** The member's pool, shared by its partitions. */
   readonly places: Places
@@ -52,6 +56,8 @@ export interface TaskPartitionOptions<T> {
 interface Work<T> {
   readonly record: LogRecord
   readonly value: T
+  /** It cannot be handled: parked when its turn comes, because offsets move in order; `value` is not looked at. */
+  readonly refusal: SluiceError | null
   readonly id: string
   readonly digest: string
   /** Tries begun. */
@@ -64,9 +70,23 @@ interface Work<T> {
   isCancelled: boolean
 }
 
+const keyOf = (record: LogRecord): string => record.key?.toString('latin1') ?? ''
+const workOf = <T>(record: LogRecord, value: T, id: string, digest: string): Work<T> => ({
+  record,
+  value,
+  refusal: null,
+  id,
+  digest,
+  attempt: 0,
+  failures: 0,
+  rests: 0,
+  controller: null,
+  isCancelled: false,
+})
+
 /** Why over 70 lines: one state machine over the records of the partition. */
 export function createTaskPartition<T>(options: TaskPartitionOptions<T>): RunningPartition {
-  const { definition, context, environment, sink, once, abort, topic, partition } = options
+  const { definition, context, environment, sink, once, transactional, abort, topic, partition } = options
   const { clock, telemetry, stats } = environment
   const mark = createLowWaterMark(options.start)
   const order = createKeyOrder<Work<T>>(definition.once !== undefined && definition.order === 'unordered' ? 'key' : definition.order, definition.concurrency)
@@ -144,16 +164,22 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const admit = (record: LogRecord): Work<T> => {
     assertRecordSize(record, definition)
     const value = definition.decode(record, context)
-    const key = record.key?.toString('latin1') ?? ''
     const rules = definition.once
-    if (rules === undefined) return { record, value, id: key, digest: '', attempt: 0, failures: 0, rests: 0, controller: null, isCancelled: false }
+    if (rules === undefined) return workOf(record, value, keyOf(record), '')
     const id = rules.id(value)
     if (record.key === null || id !== record.key.toString('utf8')) throw new SluiceError('SLU_ROUTE_KEY_MISMATCH', `key is not id ${id.slice(0, 100)}`)
     const createdMs = rules.createdMs(value)
     const appendMs = appendMsOf(record)
     if (!(appendMs - createdMs <= rules.dedupeMs)) throw new SluiceError('SLU_ROUTE_STALE', `${appendMs - createdMs} ms old at append, horizon ${rules.dedupeMs} ms`)
     if (createdMs > appendMs + rules.skewMs) throw new SluiceError('SLU_ROUTE_STALE', `created ${createdMs - appendMs} ms after append`)
-    return { record, value, id, digest: rules.digest(value), attempt: 0, failures: 0, rests: 0, controller: null, isCancelled: false }
+    return workOf(record, value, id, rules.digest(value))
+  }
+
+  const line = (work: Work<T>): void => {
+    const same = byId.get(work.id)
+    if (same === undefined) byId.set(work.id, new Set([work]))
+    else same.add(work)
+    order.add(work.record.key === null ? null : work.id, work)
   }
 
   const takeOne = (record: LogRecord): void => {
@@ -174,13 +200,11 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     try {
       const work = admit(record)
       if (once !== null) once.answers().took(record.offset, work.id)
-      const same = byId.get(work.id)
-      if (same === undefined) byId.set(work.id, new Set([work]))
-      else same.add(work)
-      order.add(record.key === null ? null : work.id, work)
+      line(work)
     } catch (thrown) {
       const { error } = outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE')
-      track(() => park({ record, error, stage: 'decode' }, 1))
+      if (transactional !== null) line({ ...workOf(record, undefined as T, keyOf(record), ''), refusal: error })
+      else track(() => park({ record, error, stage: 'decode' }, 1))
     }
   }
 
@@ -231,6 +255,10 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const write = async (work: Work<T>, emits: readonly Emit[], carrier: Readonly<Record<string, string>>): Promise<void> => {
     const { outgoing, parked } = sortEmits(emits, work.record, definition)
     const records = traced(outgoing, carrier)
+    if (transactional !== null) {
+      await moveTo(work.record, { outgoing: records, deadLetters: parked }, work.attempt)
+      return
+    }
     if (once === null) await sink.send(records)
     else {
       await once.answer(work.id, work.digest, work.record, records)
@@ -239,15 +267,31 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     await sink.deadLetters(parked, work.attempt)
   }
 
+  /** The offset moves past `record` together with what it leaves behind. */
+  const moveTo = async (record: LogRecord, leavings: Leavings, attempts: number): Promise<void> => {
+    const to = { nextOffset: record.offset + 1n, metadata: '' }
+    await (transactional as TransactionalSink).write(leavings, to, attempts)
+    committed = to
+  }
+
+  const parkWork = (work: Work<T>, error: SluiceError, stage: Parked['stage'], attempts: number): Promise<void> => {
+    const parked = [{ record: work.record, error, stage }]
+    return transactional === null ? sink.deadLetters(parked, attempts) : moveTo(work.record, { outgoing: [], deadLetters: parked }, attempts)
+  }
+
   /** One try. Returns whether the work is over. */
   const attempt = async (work: Work<T>): Promise<boolean> => {
+    if (work.refusal !== null) {
+      await parkWork(work, work.refusal, 'decode', 1)
+      return true
+    }
     const known = once?.answers().lookUp(work.id, work.digest) ?? 'none'
     if (known === 'same') {
       stats.skipped++
       return true
     }
     if (known === 'other') {
-      await sink.deadLetters([{ record: work.record, error: new SluiceError('SLU_ROUTE_ID_REUSED', work.id.slice(0, 100)), stage: 'handle' }], 1)
+      await parkWork(work, new SluiceError('SLU_ROUTE_ID_REUSED', work.id.slice(0, 100)), 'handle', 1)
       return true
     }
     work.attempt++
@@ -280,7 +324,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
         return false
       }
       if (action === 'retry' && ++work.failures < environment.retry.attemptsMax) return false
-      await sink.deadLetters([{ record: work.record, error, stage: 'handle' }], work.attempt)
+      await parkWork(work, error, 'handle', work.attempt)
       return true
     }
   }
@@ -313,6 +357,16 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       const work = order.next() as Work<T>
       track(() => run(work))
     }
+  }
+
+  /** Offsets behind the last record that left something: ticks, control records. */
+  const moveIdle = (): void => {
+    const to = { nextOffset: mark.mark(), metadata: '' }
+    if (transactional === null || isStopped || isDead || active > 0 || mark.pending() > 0 || to.nextOffset <= (committed?.nextOffset ?? options.start)) return
+    track(async () => {
+      await transactional.write({ outgoing: [], deadLetters: [] }, to)
+      if (committed === null || committed.nextOffset < to.nextOffset) committed = to
+    })
   }
 
   const begin = async (): Promise<void> => {
@@ -349,8 +403,10 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       isStopped = true
       abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${topic}/${partition}`))
       await once?.close()
+      await transactional?.close()
     },
     uncommitted: () => {
+      if (transactional !== null) return null
       const nextOffset = mark.mark()
       const isSame = nextOffset === (committed?.nextOffset ?? options.start)
       if (isSame && !isIdleProven) return null
@@ -367,7 +423,10 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       isIdleProven = false
     },
     lastCommitted: () => committed,
-    onTimer: () => pump(),
+    onTimer: () => {
+      moveIdle()
+      pump()
+    },
     pump,
     load: () => ({ records: mark.pending(), bytes, tracked: mark.tracked() }),
     hold: (error) => {

@@ -104,7 +104,10 @@ export function measuredLog(driver: LogDriver, { telemetry, topicPrefix }: Measu
   }
 
   const producer = (inner: LogProducer): LogProducer => ({ send: (records) => sent(records, () => inner.send(records)), close: () => inner.close() })
-  const fenced = (inner: FencedProducer): FencedProducer => ({ transaction: (records) => sent(records, () => inner.transaction(records)), close: () => inner.close() })
+  const fenced = (inner: FencedProducer): FencedProducer => ({
+    transaction: (records, offsets) => sent(records, () => inner.transaction(records, offsets)),
+    close: () => inner.close(),
+  })
 
   return {
     name: driver.name,

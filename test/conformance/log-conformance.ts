@@ -101,6 +101,7 @@ export function logConformance(test: TestFn, name: string, make: () => Promise<C
   commitChecks(check)
   flowChecks(check)
   fenceChecks(check)
+  offsetChecks(check)
   adminChecks(check)
 }
 
@@ -476,6 +477,45 @@ function fenceChecks(check: Check): void {
     await holder.close()
   })
 }
+
+function offsetChecks(check: Check): void {
+  check('fence: committed offsets move with the records of a transaction or not at all, and alone too', 1, async (t, { log, driver, topic, group }) => {
+    const record = (value: Buffer): OutRecord => ({ topic, partition: 0, key: null, value })
+    const to = (nextOffset: bigint, metadata = '') => ({ group, entries: [{ topic, partition: 0, nextOffset, metadata }] })
+    const committed = async (): Promise<unknown> => (await driver.admin().committed(group, topic)).get(0) ?? null
+    const holder = await driver.fencedProducer(`${topic}.holder`)
+    t.is(await committed(), null)
+    await holder.transaction([record(text('a'))], to(3n, 'm'))
+    await wait(async () => JSON.stringify(await committed(), bigints) === '{"nextOffset":"3","metadata":"m"}', 'offset and metadata of the transaction')
+    t.is(await rejection(holder.transaction([record(text('b')), record(Buffer.alloc(MAX_MESSAGE_BYTES + 10_000))], to(4n))), 'SLU_LOG_RECORD_TOO_LARGE')
+    t.is(await rejection(holder.transaction([record(text('c'))], to(5n, 'x'.repeat(3501)))), 'SLU_LOG_METADATA_TOO_LARGE')
+    const next = await log.driver().fencedProducer(`${topic}.holder`)
+    t.is(await rejection(holder.transaction([record(text('zombie'))], to(6n))), 'SLU_LOG_FENCED')
+    t.deepEqual(await committed(), { nextOffset: 3n, metadata: 'm' }, 'what was refused moved nothing')
+    t.deepEqual(await next.transaction([], to(7n)), [])
+    await wait(async () => JSON.stringify(await committed(), bigints) === '{"nextOffset":"7","metadata":""}', 'an offset alone')
+    t.deepEqual(
+      (await readAll(driver, topic)).map((r) => String(r.value)),
+      ['a'],
+    )
+    await Promise.all([holder.close(), next.close()])
+  })
+
+  check('fence: once a name is opened, what its earlier holder committed in transactions is seen at once', 1, async (t, { log, driver, topic, group }) => {
+    // The group's coordinator may have to be made first, on a log that never had a group.
+    await driver.admin().committed(group, topic)
+    for (let n = 1n; n <= 5n; n += 1n) {
+      const holder = await driver.fencedProducer(`${topic}.holder`)
+      const entries = [{ topic, partition: 0, nextOffset: n, metadata: '' }]
+      await holder.transaction([{ topic, partition: 0, key: null, value: text(String(n)) }], { group, entries })
+      await log.driver().fencedProducer(`${topic}.holder`)
+      t.is((await driver.admin().committed(group, topic)).get(0)?.nextOffset, n)
+      await holder.close()
+    }
+  })
+}
+
+const bigints = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value)
 
 function adminChecks(check: Check): void {
   check('admin: ranges name first and next offset; a missing topic is a named error; createTopics leaves what exists alone', 3, async (t, { driver, topic, send }) => {

@@ -8,7 +8,7 @@
 import { Buffer } from 'node:buffer'
 import type { ErrorCode } from '../../schemas/errors.ts'
 import { SluiceError } from '../../schemas/errors.ts'
-import type { Appended, Committed, LogDriver, LogRecord, OutRecord, TopicPartition, TopicSpec } from '../../schemas/log.ts'
+import type { Appended, Committed, LogDriver, LogRecord, OutRecord, TopicPartition, TopicSpec, TransactionOffsets } from '../../schemas/log.ts'
 import type { Clock, Random } from '../../schemas/ports.ts'
 import type { Group } from '../../infra/log/embedded/group.ts'
 import { createLocalDriver, type LocalDriver } from '../../infra/log/embedded/local-driver.ts'
@@ -155,11 +155,12 @@ function viewOf(store: MemoryStore, process: { isDead: boolean }): LogStore {
     if (store.sendDelayMs > 0) await new Promise<void>((resolve) => store.clock.setTimer(store.sendDelayMs, resolve))
     if (process.isDead) await never()
   }
-  const appendNow = async (records: readonly PlacedRecord[], fence: Fence | null): Promise<Appended[]> => {
+  const appendNow = async (records: readonly PlacedRecord[], fence: Fence | null, offsets: TransactionOffsets | undefined): Promise<Appended[]> => {
     await delayed()
     if (fence !== null && store.fences.get(fence.name) !== fence.epoch) throw new SluiceError('SLU_LOG_FENCED', fence.name)
     const fault = store.takeSendFault(records)
     if (fault === undefined || fault.landed) {
+      for (const { nextOffset, metadata, ...at } of offsets?.entries ?? []) store.offsets.set(offsetKey(offsets?.group as string, at), { nextOffset, metadata })
       const appended = store.write(records, fence !== null)
       if (fault === undefined) return appended
     }
@@ -182,8 +183,8 @@ function viewOf(store: MemoryStore, process: { isDead: boolean }): LogStore {
       return { partition: at.partition, startOffset, endOffset }
     },
     fetch: (at, from, below, limits) => store.fetch(at, from, below, limits),
-    append: (records, fence) => {
-      const result = sending.then(() => appendNow(records, fence))
+    append: (records, fence, offsets) => {
+      const result = sending.then(() => appendNow(records, fence, offsets))
       sending = result.catch(() => {})
       return result
     },

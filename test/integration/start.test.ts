@@ -89,3 +89,18 @@ test.serial('start: SIGKILL in the middle of work loses no request: after a rest
   )
   site.remove()
 })
+
+test.serial('start: with transactional delivery the same site runs and ends drained, with nothing held', async (t) => {
+  t.timeout(120_000)
+  const site = siteInFolder((s) => {
+    s.functions['normalize-telemetry'] = { delivery: 'transactional' }
+    s.functions['assess-health'].delivery = 'transactional'
+  })
+  const run = await sluice(['start', '--for', '8s', '--json', '--site', site.file])
+  t.is(run.code, 0, run.stderr)
+  const report = JSON.parse(run.stdout) as StartReport
+  t.true(report.drained, run.stderr)
+  for (const name of ['normalize-telemetry', 'assess-health']) t.true((report.functions[name]?.out ?? 0) > 0, `${name} wrote nothing`)
+  for (const [name, f] of Object.entries(report.functions)) t.is(f.deadLetters, 0, `${name} parked records`)
+  site.remove()
+})

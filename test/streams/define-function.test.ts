@@ -31,3 +31,13 @@ test('defineFunction: each wrong field is named, nothing is started with it', (t
   t.regex(problem({ ...map, kind: 'window', partialsTopic: 'p', outputs: ['p'], parameters: { ...parameters, graceMs: 1.5 } }), /graceMs/)
   t.regex(problem({ ...map, kind: 'window', partialsTopic: 'p', outputs: ['q'], parameters }), /partialsTopic/)
 })
+
+test('defineFunction: transactional delivery is for kinds whose offsets move in order; each other combination is named', (t) => {
+  const task = { ...map, kind: 'task', order: 'partition', concurrency: 1, deadlineMs: 1, handle: () => Promise.resolve([]), delivery: 'transactional' } as const
+  t.is(problem({ ...map, delivery: 'transactional' }), '')
+  t.is(problem(task), '')
+  t.regex(problem({ ...map, delivery: 'exactly-once' }), /delivery must be at-least-once or transactional/)
+  t.regex(problem({ ...task, order: 'key' }), /order: partition/)
+  t.regex(problem({ ...task, once: {} }), /once/)
+  t.regex(problem({ ...map, kind: 'combine', delivery: 'transactional' }), /not combine/)
+})

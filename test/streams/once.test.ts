@@ -115,6 +115,7 @@ function setup(r = resultsLog(), committed: Committed | null = null) {
     start: committed?.nextOffset ?? 0n,
     sink: w.sink,
     once,
+    transactional: null,
     abort: w.abort,
     places: createPlaces(10, () => partition.pump()),
     ready: Promise.resolve(),

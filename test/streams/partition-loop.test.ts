@@ -55,6 +55,7 @@ function loopOf(w: PartitionWorld, processor: PartitionProcessor, effects = NO_E
     fenced: null,
     abort: w.abort,
     endOffset: end,
+    transactional: null,
     aligned: null,
   })
 }

@@ -1,7 +1,7 @@
 import test from 'ava'
 import type { TopicInfo } from '../../schemas/log.ts'
 import { defineFunction, type AnyFunction } from '../../streams/define-function.ts'
-import { checkTopics, topicsOf } from '../../streams/start-checks.ts'
+import { checkDriver, checkTopics, topicsOf } from '../../streams/start-checks.ts'
 
 const info = (name: string, more: Partial<TopicInfo> = {}): TopicInfo => ({ name, partitions: 4, timestampType: 'LogAppendTime', cleanup: 'delete', retentionMs: -1, ...more })
 const all = (definition: AnyFunction, more: Record<string, Partial<TopicInfo>> = {}): TopicInfo[] => topicsOf(definition).map((topic) => info(`p.${topic}`, more[topic]))
@@ -50,4 +50,12 @@ test('start checks: results kept shorter than a request may still come are refus
 test('start checks: a state topic that is not compacted is refused (C8)', (t) => {
   t.throws(() => checkTopics(fold, 'p.', all(fold)), { message: /not compacted/ })
   t.notThrows(() => checkTopics(fold, 'p.', all(fold, { state: { cleanup: 'compact,delete' } })))
+})
+
+test('start checks: transactional delivery is refused by name on a driver without transactions, never quietly done at least once', (t) => {
+  const capabilities = { transactions: false, commitMetadata: true, perPartitionPause: 'native' as const, codecs: [] }
+  const transactional = defineFunction({ ...map, delivery: 'transactional' as const })
+  t.throws(() => checkDriver(transactional, { name: 'memory', capabilities }), { message: /SLU_LOG_NOT_TRANSACTIONAL.*m on driver memory/ })
+  t.notThrows(() => checkDriver(transactional, { name: 'memory', capabilities: { ...capabilities, transactions: true } }))
+  t.notThrows(() => checkDriver(map, { name: 'memory', capabilities }))
 })

@@ -44,6 +44,7 @@ function open(w: PartitionWorld, definition: TaskFunction<string>, placesMax = 1
     start: 0n,
     sink: w.sink,
     once: null,
+    transactional: null,
     abort: w.abort,
     places,
     ready: definition.ready?.() ?? Promise.resolve(),

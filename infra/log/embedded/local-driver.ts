@@ -4,7 +4,19 @@
  * Owns: handing out consumers, producers, fenced producers, readers and admins. Stores decide only how bytes are kept.
  */
 import { SluiceError } from '../../../schemas/errors.ts'
-import type { Appended, Committed, FencedProducer, LogAdmin, LogCapabilities, LogDriver, LogProducer, LogReader, OutRecord } from '../../../schemas/log.ts'
+import {
+  COMMIT_METADATA_BYTES_MAX,
+  type Appended,
+  type Committed,
+  type FencedProducer,
+  type LogAdmin,
+  type LogCapabilities,
+  type LogDriver,
+  type LogProducer,
+  type LogReader,
+  type OutRecord,
+  type TransactionOffsets,
+} from '../../../schemas/log.ts'
 import { LocalConsumer } from './consumer.ts'
 import { place, topicOf } from './store.ts'
 import type { LocalLog } from './local-log.ts'
@@ -45,10 +57,12 @@ export function createLocalDriver(name: LogDriver['name'], log: LocalLog, onClos
     const fence = await log.store.openFence(holder)
     let isDone = false
     return {
-      transaction: async (records) => {
+      transaction: async (records, offsets) => {
         open()
         if (isDone) throw new SluiceError('SLU_LOG_FAILED', 'the fenced producer is closed')
-        return append(log, records, fence, anyPartition)
+        const large = offsets?.entries.find((entry) => Buffer.byteLength(entry.metadata) > COMMIT_METADATA_BYTES_MAX)
+        if (large !== undefined) throw new SluiceError('SLU_LOG_METADATA_TOO_LARGE', `${large.topic}/${large.partition}`)
+        return append(log, records, fence, anyPartition, offsets)
       },
       close: async () => {
         isDone = true
@@ -102,8 +116,9 @@ async function append(
   records: readonly OutRecord[],
   fence: { name: string; epoch: number } | null,
   anyPartition: (partitions: number) => number,
+  offsets?: TransactionOffsets,
 ): Promise<Appended[]> {
-  return log.store.append(place(log.store, records, anyPartition), fence)
+  return log.store.append(place(log.store, records, anyPartition), fence, offsets)
 }
 
 function createAdmin(log: LocalLog): LogAdmin {

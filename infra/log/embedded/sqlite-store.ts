@@ -8,7 +8,7 @@
  */
 import type { SQLInputValue, StatementSync } from 'node:sqlite'
 import { SluiceError } from '../../../schemas/errors.ts'
-import type { Appended, Committed, LogRecord, PartitionRange, TopicPartition, TopicSpec } from '../../../schemas/log.ts'
+import type { Appended, Committed, LogRecord, PartitionRange, TopicPartition, TopicSpec, TransactionOffsets } from '../../../schemas/log.ts'
 import type { Clock } from '../../../schemas/ports.ts'
 import type { OpenedDatabase } from './database.ts'
 import { OFFSETS_PER_PARTITION, PARTITION_COUNT_MAX, storageError } from './database.ts'
@@ -164,7 +164,7 @@ export class SqliteStore implements LogStore {
     return { records, readTo: records.length < limits.recordsMax ? below : after(records) }
   }
 
-  async append(records: readonly PlacedRecord[], fence: Fence | null): Promise<Appended[]> {
+  async append(records: readonly PlacedRecord[], fence: Fence | null, offsets?: TransactionOffsets): Promise<Appended[]> {
     let appended: Appended[] = []
     let bytes = 0
     for (const record of records) bytes += recordBytes(record) + ROW_BYTES
@@ -172,6 +172,7 @@ export class SqliteStore implements LogStore {
       if (fence !== null && this.statements.fence.get(fence.name)?.['epoch'] !== fence.epoch) throw new SluiceError('SLU_LOG_FENCED', fence.name)
       const appendMs = this.clock.nowMs()
       appended = records.map((record) => this.insert(record, appendMs))
+      for (const entry of offsets?.entries ?? []) this.statements.commit.run(offsets?.group as string, entry.topic, entry.partition, entry.nextOffset, entry.metadata)
     })
     return appended
   }

@@ -5,7 +5,7 @@
  * tests), and the checks every append passes first: the topic exists, the partition exists, the record fits (all or nothing).
  */
 import { SluiceError } from '../../../schemas/errors.ts'
-import type { Appended, Committed, LogRecord, OutRecord, PartitionRange, TopicPartition, TopicSpec } from '../../../schemas/log.ts'
+import type { Appended, Committed, LogRecord, OutRecord, PartitionRange, TopicPartition, TopicSpec, TransactionOffsets } from '../../../schemas/log.ts'
 import { partitionOf } from '../partitioner.ts'
 
 /** Holder of a fenced producer's name; an append under an epoch that is not the newest is refused (C8, R1). */
@@ -37,8 +37,8 @@ export interface LogStore {
   range(at: TopicPartition): PartitionRange
   /** Records of `[from, below)` within limits; `from` must lie in the range. */
   fetch(at: TopicPartition, from: bigint, below: bigint, limits: FetchLimits): Fetched
-  /** All or nothing, durable when it resolves. Partitions are chosen already. */
-  append(records: readonly PlacedRecord[], fence: Fence | null): Promise<Appended[]>
+  /** All or nothing, `offsets` included, durable when it resolves. Partitions are chosen already. */
+  append(records: readonly PlacedRecord[], fence: Fence | null, offsets?: TransactionOffsets): Promise<Appended[]>
   /** Opens a new epoch of the name; durable when it resolves. */
   openFence(name: string): Promise<Fence>
   committed(group: string, at: TopicPartition): Committed | null

@@ -2,13 +2,25 @@
  * The fenced producer (C8, R1): one transactional id, one holder.
  *
  * Owns: opening (connect, begin, abort: `connect()` alone fences nobody, the first transaction does), transactions one at a time, and what
- * their failures mean. A plain `send()` would still be accepted from a fenced holder, so there is none.
+ * their failures mean. A plain `send()` would still be accepted from a fenced holder, so there is none. Committed offsets may go along; the
+ * group coordinator checks the producer's epoch, not the member's generation (no KIP-447 in kafkajs): the name is the fence.
  */
-import type { Appended, FencedProducer, OutRecord } from '../../../schemas/log.ts'
+import { COMMIT_METADATA_BYTES_MAX, type Appended, type FencedProducer, type OutRecord, type TransactionOffsets } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { kafkaError } from './errors.ts'
 import { createClient, TRANSACTION_RETRY, type Connection } from './kafkajs.ts'
 import { createPartitioner, requestsOf, writeAll } from './producer.ts'
+
+type SentOffsets = Parameters<Awaited<ReturnType<ReturnType<ReturnType<typeof createClient>['producer']>['transaction']>>['sendOffsets']>[0]
+
+/** As kafkajs takes them: its types leave the metadata out, its request writes it. */
+function sentOffsets({ group, entries }: TransactionOffsets): SentOffsets & { consumerGroupId: string } {
+  const topics = [...Map.groupBy(entries, (entry) => entry.topic)].map(([topic, ofTopic]) => ({
+    topic,
+    partitions: ofTopic.map(({ partition, nextOffset, metadata }) => ({ partition, offset: String(nextOffset), metadata })),
+  }))
+  return { consumerGroupId: group, topics }
+}
 
 /** Resolves once every earlier holder of `name` is refused. */
 export async function openFencedProducer(connection: Connection, name: string, onClose: () => void): Promise<FencedProducer> {
@@ -32,11 +44,12 @@ export async function openFencedProducer(connection: Connection, name: string, o
     throw explain(error)
   }
 
-  const write = async (records: readonly OutRecord[]): Promise<Appended[]> => {
+  const write = async (records: readonly OutRecord[], offsets: TransactionOffsets | undefined): Promise<Appended[]> => {
     const transaction = await producer.transaction()
     const appended: Appended[] = []
     try {
       for (const request of requestsOf(records)) appended.push(...(await writeAll(request, (topicMessages) => transaction.sendBatch({ acks: -1, topicMessages }))))
+      if (offsets !== undefined) await transaction.sendOffsets(sentOffsets(offsets))
       await transaction.commit()
       return appended
     } catch (error) {
@@ -47,10 +60,12 @@ export async function openFencedProducer(connection: Connection, name: string, o
   }
 
   return {
-    transaction: (records) => {
+    transaction: (records, offsets) => {
       if (isClosed) return Promise.reject(new SluiceError('SLU_LOG_FENCED', `${name} is closed`))
-      if (records.length === 0) return Promise.resolve([])
-      const turn = last.then(() => write(records)).catch((error: unknown) => Promise.reject(explain(error)))
+      if (records.length === 0 && offsets === undefined) return Promise.resolve([])
+      const large = offsets?.entries.find((entry) => Buffer.byteLength(entry.metadata) > COMMIT_METADATA_BYTES_MAX)
+      if (large !== undefined) return Promise.reject(new SluiceError('SLU_LOG_METADATA_TOO_LARGE', `${large.topic}/${large.partition}`))
+      const turn = last.then(() => write(records, offsets)).catch((error: unknown) => Promise.reject(explain(error)))
       last = turn.catch(() => {})
       return turn
     },
