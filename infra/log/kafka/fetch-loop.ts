@@ -187,7 +187,7 @@ export class FetchLoop {
     // Removed, added anew, paused or moved meanwhile: what came is void (C4, C6).
     if (this.#isStopped || this.#positions.get(keyOf(position)) !== position || position.isPaused || position.next !== at) return
     position.end = BigInt(fetched.highWatermark)
-    const read = readFetched(position.topic, at, fetched)
+    const read = readFetched(at, fetched)
     if (read === null) return
     position.next = read.readTo
     if (read.readTo > position.end) position.end = read.readTo

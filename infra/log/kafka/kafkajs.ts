@@ -1,8 +1,8 @@
 /**
  * What we use of kafkajs 2.2.4, typed, with its four repairs (docs/adr/0001): the only file that reaches into its internals.
  *
- * Owns: the protocol layer (Cluster, Batch, assigner, member assignment) as small interfaces; the request queue's timer repair; header order;
- * the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
+ * Owns: the protocol layer (Cluster, assigner, member assignment) as small interfaces; which fetched records are committed; the request queue's timer
+ * repair; header order; the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
@@ -34,13 +34,21 @@ export interface RawMessage {
   readonly value: Buffer | null
   readonly headers: RawHeaders
   readonly isControlRecord: boolean
-  readonly batchContext: { readonly firstOffset: string; readonly lastOffsetDelta: number; readonly timestampType: number }
+  readonly batchContext: {
+    readonly firstOffset: string
+    readonly lastOffsetDelta: number
+    readonly timestampType: number
+    readonly producerId: string
+    readonly inTransaction: boolean
+  }
 }
 
 export interface FetchedPartition {
   readonly partition: number
   readonly highWatermark: string
   readonly lastStableOffset: string
+  /** Of those that reach into what was fetched, in the order in which they ended; null where uncommitted records were asked for. */
+  readonly abortedTransactions: readonly { readonly producerId: string; readonly firstOffset: string }[] | null
   readonly messages: readonly RawMessage[]
 }
 
@@ -106,11 +114,6 @@ interface Assigner {
 }
 
 const ClusterClass = require('kafkajs/src/cluster') as new (options: Record<string, unknown>) => Cluster
-const BatchClass = require('kafkajs/src/consumer/batch') as new (
-  topic: string,
-  fetchedOffset: string,
-  partition: FetchedPartition,
-) => { readonly messages: readonly RawMessage[]; readonly messagesWithinOffset: readonly RawMessage[] }
 const { MemberAssignment } = require('kafkajs/src/consumer/assignerProtocol') as {
   MemberAssignment: { decode(bytes: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>> } | null }
 }
@@ -238,14 +241,35 @@ export interface Fetched {
   readonly readTo: bigint
 }
 
+/** Key of the control record that ends an aborted transaction. */
+const ABORT_MARKER = Buffer.from([0, 0, 0, 0])
+
+/**
+ * Records that were not aborted, control records left out. By ourselves: kafkajs takes the list of aborted transactions as if it were in the order of
+ * their first records, but the broker gives it in the order in which they ended; where two producers' transactions overlap, aborted records came
+ * through. It also takes any record with a key of four zero bytes for an abort marker.
+ */
+function committedOf({ messages, abortedTransactions }: FetchedPartition): RawMessage[] {
+  const starts = (abortedTransactions ?? []).map((t) => ({ producerId: t.producerId, first: BigInt(t.firstOffset) })).sort((a, b) => (a.first < b.first ? -1 : 1))
+  if (starts.length === 0) return messages.filter((message) => !message.isControlRecord)
+  const aborted = new Set<string>()
+  let next = 0
+  return messages.filter((message) => {
+    const { producerId, inTransaction } = message.batchContext
+    for (let start = starts[next]; start !== undefined && start.first <= BigInt(message.offset); start = starts[++next]) aborted.add(start.producerId)
+    if (message.isControlRecord && message.key?.equals(ABORT_MARKER) === true) aborted.delete(producerId)
+    return !message.isControlRecord && !(inTransaction && aborted.has(producerId))
+  })
+}
+
 /** What a fetch from `fetchOffset` brought; null if nothing. */
-export function readFetched(topic: string, fetchOffset: bigint, partition: FetchedPartition): Fetched | null {
+export function readFetched(fetchOffset: bigint, partition: FetchedPartition): Fetched | null {
   const last = partition.messages.at(-1)
   if (last === undefined) return null
-  const batch = new BatchClass(topic, fetchOffset.toString(), partition)
   const batchEnd = BigInt(last.batchContext.firstOffset) + BigInt(last.batchContext.lastOffsetDelta) + 1n
   const readTo = batchEnd > fetchOffset ? batchEnd : fetchOffset
-  return { messages: batch.messages, readTo }
+  // A batch is fetched whole: it may begin below the offset asked for.
+  return { messages: committedOf(partition).filter((message) => BigInt(message.offset) >= fetchOffset), readTo }
 }
 
 export interface Connection {

@@ -19,7 +19,7 @@ function fetched(partition: number, from: number, count: number, end = from + co
       value: Buffer.from(`${partition}:${from + i}`),
       headers: {},
       isControlRecord: false,
-      batchContext: { firstOffset: String(from), lastOffsetDelta: count - 1, timestampType: 0 },
+      batchContext: { firstOffset: String(from), lastOffsetDelta: count - 1, timestampType: 0, producerId: '-1', inTransaction: false },
     })),
     abortedTransactions: [],
   } as FetchedPartition

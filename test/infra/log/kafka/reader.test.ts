@@ -78,3 +78,25 @@ test('kafka reader: a leader whose certificate is not accepted ends the tail by 
   await t.throwsAsync(tail[Symbol.asyncIterator]().next(), { message: /SLU_LOG_CERTIFICATE.*kafka-2:9092 has expired/ })
   await reader.close()
 })
+
+kafkaTest('kafka reader: two transactions that overlap are aborted, the later one first: who reads committed sees nothing of either (C8, R1)', async (t) => {
+  const { driver, topic } = await filled('overlap', 1)
+  const client = new kafkajs.Kafka({ brokers, logLevel: kafkajs.logLevel.NOTHING })
+  const [first, second] = [1, 2].map((n) => client.producer({ transactionalId: `${topic}.${n}`, idempotent: true, maxInFlightRequests: 1 }))
+  const [early, late] = await Promise.all([first, second].map(async (producer) => (await producer?.connect(), producer?.transaction())))
+  await early?.send({ topic, messages: [{ value: 'early' }] })
+  await late?.send({ topic, messages: [{ value: 'late' }, { value: 'late' }] })
+  await early?.send({ topic, messages: [{ value: 'early' }] })
+  const end = async (): Promise<bigint | undefined> => (await driver.admin().ranges(topic))[0]?.endOffset
+  const before = await end()
+  await late?.abort()
+  // The broker writes the marker after it has answered.
+  await until(async () => (await end()) !== before)
+  await early?.abort()
+  await Promise.all([first?.disconnect(), second?.disconnect()])
+  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
+  const values: string[] = []
+  for await (const { records } of tail) values.push(...records.map((r) => String(r.value)))
+  t.deepEqual(values, ['x'])
+  await driver.close()
+})
