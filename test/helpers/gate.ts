@@ -96,6 +96,9 @@ export class MemoryStore implements ObjectStore {
   close = async (): Promise<void> => {}
 }
 
+/** Held until the process ends: one that a test leaves open would be closed by the garbage collector, which ends the process. */
+const opened: Ledger[] = []
+
 export interface TestGate {
   readonly dir: string
   readonly ledger: Ledger
@@ -116,6 +119,7 @@ export interface TestGateOptions {
 export async function openGate({ dir = temporaryFolder(), store = new MemoryStore(), policy = shippedPolicy(), nowMs = NOW_MS, wrap }: TestGateOptions = {}): Promise<TestGate> {
   const codecs = testCodecs()
   const ledger = await openLedger({ dir, origin: ORIGIN })
+  opened.push(ledger)
   const clock = { nowMs: () => nowMs, setTimer: () => () => {} }
   const gate = forwardSummaries({ site: SITE, policy, ports: { ledger: wrap?.(ledger) ?? ledger, destinations: [store], hashing: nodeHashing, clock } })
   let offset = 0n
