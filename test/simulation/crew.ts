@@ -1,15 +1,14 @@
 /**
- * Threads that run seeds: one per core, each given the next seed when it has answered.
+ * Threads that run seeds: each given the next seed when it has answered.
  *
  * Owns: the threads. A thread that does not answer within the bound is ended; its seed is answered as hanging.
  */
-import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Mutant } from './mutants.ts'
 import type { Answered, Asked } from './worker.ts'
 
 /** A run takes milliseconds. */
-const ANSWER_WITHIN_MS = 120_000
+const ANSWER_WITHIN_MS = 60_000
 
 const start = (mutant: Mutant | null): Worker => new Worker(new URL('worker.ts', import.meta.url), { workerData: { mutant }, execArgv: [] })
 
@@ -33,12 +32,7 @@ function ask(worker: Worker, asked: Asked): Promise<Answered> {
 }
 
 /** Runs `next()` until it gives no more, on `threads` threads; `heard` returns false to stop. */
-export async function crew(
-  next: () => Asked | undefined,
-  heard: (answered: Answered) => boolean,
-  mutant: Mutant | null = null,
-  threads: number = availableParallelism(),
-): Promise<void> {
+export async function crew(next: () => Asked | undefined, heard: (answered: Answered) => boolean, threads: number, mutant: Mutant | null = null): Promise<void> {
   let isOver = false
   const work = async (): Promise<void> => {
     const worker = start(mutant)

@@ -10,11 +10,13 @@ import type { Mutant } from './mutants.ts'
 
 const ROOT = new URL('../../', import.meta.url)
 
-/** Throws unless `mutant.find` stands in `source` once. */
-export function mutated(source: string, { file, find, replace }: Mutant): string {
-  const count = source.split(find).length - 1
-  if (count !== 1) throw new Error(`${file} holds the text of the guard ${count} times, must be once: ${find}`)
-  return source.replace(find, () => replace)
+/** Throws unless each text stands in `source` once. */
+export function mutated(source: string, { file, edits }: Pick<Mutant, 'file' | 'edits'>): string {
+  return edits.reduce((text, [find, replace]) => {
+    const count = text.split(find).length - 1
+    if (count !== 1) throw new Error(`${file} holds the text of the guard ${count} times, must be once: ${find}`)
+    return text.replace(find, () => replace)
+  }, source)
 }
 
 export function loadMutated(mutant: Mutant): void {

@@ -1,20 +1,21 @@
 /**
- * `npm run simulate -- [name…] [--seeds N] [--seed n] [--mutations [mutant…]] [--json]`: seeded runs of the real core against an independent reference.
+ * `npm run simulate -- [name…] [--seeds N] [--seed n] [--mutations [mutant…]] [--jobs N] [--json]`: seeded runs of the real core against an independent reference.
  *
  * Owns: the command line, the sums, and how a bad seed is replayed. `--seeds N` (default 500) are dealt out evenly among the simulations named, or all;
- * they run on every core. `--seed n` runs one seed of each. `--mutations` takes every guard away in turn and shows that the simulations notice
- * (mutants.ts). One JSON document at the end with --json: `{seeds, lost, wrong, doubled, kills, bad[], simulations{<name>: sums}}`, or
+ * they run on every core, or `--jobs N` of them. `--seed n` runs one seed of each. `--mutations` takes every guard away in turn and shows that the simulations notice
+ * (mutants.ts), each within `--seeds N` of a simulation (default 400). One JSON document at the end with --json: `{seeds, lost, wrong, doubled, kills, bad[], simulations{<name>: sums}}`, or
  * `{mutants[], survivors[]}`. Exit codes: 0 no difference, 1 bad use, 3 some run was bad or a mutant survived.
  */
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { crew } from './crew.ts'
 import { MUTANTS } from './mutants.ts'
 import { prove, type Proof } from './prove.ts'
-import { SIMULATIONS } from './simulations.ts'
+import { simulationOf, SIMULATIONS } from './simulations.ts'
 import type { Asked } from './worker.ts'
 
-const USAGE = `usage: npm run simulate -- [${Object.keys(SIMULATIONS).join('|')}] [--seeds N] [--seed n] [--json]
-       npm run simulate -- --mutations [mutant…] [--json]
+const USAGE = `usage: npm run simulate -- [${Object.keys(SIMULATIONS).join('|')}] [--seeds N] [--seed n] [--jobs N] [--json]
+       npm run simulate -- --mutations [mutant…] [--seeds N] [--jobs N] [--json]
 `
 /** Bad runs told in full. */
 const TOLD_MAX = 20
@@ -23,6 +24,7 @@ interface Command {
   readonly names: readonly string[]
   readonly seeds: number
   readonly seed: number | null
+  readonly jobs: number
   readonly isJson: boolean
   readonly isProof: boolean
 }
@@ -33,12 +35,20 @@ function commandOf(args: readonly string[]): Command | null {
     const { values, positionals } = parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { seeds: { type: 'string', default: '500' }, seed: { type: 'string' }, json: { type: 'boolean', default: false }, mutations: { type: 'boolean', default: false } },
+      options: {
+        seeds: { type: 'string' },
+        seed: { type: 'string' },
+        jobs: { type: 'string', default: String(availableParallelism()) },
+        json: { type: 'boolean', default: false },
+        mutations: { type: 'boolean', default: false },
+      },
     })
-    const seeds = Number(values.seed ?? values.seeds)
+    const seeds = Number(values.seed ?? values.seeds ?? (values.mutations ? 400 : 500))
+    const jobs = Number(values.jobs)
     const known = values.mutations ? MUTANTS.map(({ name }) => name) : Object.keys(SIMULATIONS)
-    if (!Number.isSafeInteger(seeds) || seeds < 1 || positionals.some((name) => !known.includes(name))) return null
-    return { names: positionals.length === 0 ? known : positionals, seeds, seed: values.seed === undefined ? null : seeds, isJson: values.json, isProof: values.mutations }
+    const isKnown = (name: string): boolean => known.includes(name) || (!values.mutations && simulationOf(name) !== undefined)
+    if (!Number.isSafeInteger(seeds) || seeds < 1 || !Number.isSafeInteger(jobs) || jobs < 1 || !positionals.every(isKnown)) return null
+    return { names: positionals.length === 0 ? known : positionals, seeds, seed: values.seed === undefined ? null : seeds, jobs, isJson: values.json, isProof: values.mutations }
   } catch {
     return null
   }
@@ -77,6 +87,7 @@ async function simulate(command: Command): Promise<number> {
       if (bad.length <= TOLD_MAX) tell(`${bad.at(-1)}: ${JSON.stringify(outcome, null, 1)}`)
       return true
     },
+    command.jobs,
   )
   progress('')
   if (command.isJson) process.stdout.write(`${JSON.stringify({ seeds: done, ...total, bad, simulations })}\n`)
@@ -89,11 +100,11 @@ async function simulate(command: Command): Promise<number> {
   return bad.length === 0 ? 0 : 3
 }
 
-async function mutate({ names, isJson }: Command): Promise<number> {
+async function mutate({ names, jobs, seeds, isJson }: Command): Promise<number> {
   const proofs: Proof[] = []
   for (const mutant of MUTANTS.filter(({ name }) => names.includes(name))) {
     progress(`${proofs.length} of ${names.length} mutants: ${mutant.name}`)
-    const proof = await prove(mutant)
+    const proof = await prove(mutant, jobs, seeds)
     proofs.push(proof)
     const { invariants, name, simulation, seed, runs, said } = proof
     progress('')

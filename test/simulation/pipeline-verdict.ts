@@ -278,7 +278,8 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     return () => running.delete(one)
   }
 
-  ended({ process, records, serial }: Operation, fate: Fate): void {
+  ended({ process, records, serial, name }: Operation, fate: Fate): void {
+    if (name !== undefined && this.kind === 'requests') this.#fenced(process, serial, Number(name.split('.').at(-1)))
     const letter = records.find(({ topic }) => topic === 'in.dlq')
     if (letter === undefined) return
     const headers = { headers: letter.headers ?? [] }
@@ -289,6 +290,15 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     this.#unwritten.set(process, unwritten)
     if (fate === 'done') unwritten.delete(at)
     else unwritten.add(at)
+  }
+
+  /** T3: the answer of `assigned` holds the poll, so a task must not wait for the log there. */
+  #fenced(process: StepProcess, serial: number, partition: number): void {
+    const at = this.members()
+      .find((member) => member.process === process)
+      ?.consumer?.owned.get(`in/${partition}`)
+    if (at !== undefined && at.position === null && !at.isHeld && serial > (this.#epochs.get(process)?.get(partition)?.serial ?? 0))
+      this.breach(`T3: in/${partition} holds the poll while its producer is opened`)
   }
 
   // ---- the end

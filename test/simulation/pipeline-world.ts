@@ -221,7 +221,11 @@ export class PipelineWorld {
     const vacant = group.vacant().filter(() => this.#isCalm || this.dice.chance(0.15))
     if (vacant.length === 0) return false
     const shares = Map.groupBy(vacant, () => this.dice.pick(members) as StepConsumer)
-    for (const [consumer, partitions] of shares) group.assign(consumer, partitions)
+    for (const [consumer, partitions] of shares) {
+      group.assign(consumer, partitions)
+      // Another member comes while this one still opens them.
+      if (!this.#isCalm && this.dice.chance(0.1)) this.at(this.dice.upTo(10), () => this.#move(consumer))
+    }
     return true
   }
 

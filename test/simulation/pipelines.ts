@@ -92,6 +92,12 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
       if (isForward) checker.excuses.push({ partition: at.partition, from: committed.nextOffset, to })
       log.committed.set(key, { nextOffset: to, metadata: '' })
     }
+    // Expired: the group begins where the log does.
+    if (has.resets && committed !== undefined && dice.chance(0.1)) {
+      checker.isReset = true
+      log.committed.delete(key)
+      return
+    }
     if (has.truncation && committed !== undefined && dice.chance(0.2) && committed.nextOffset < end) {
       count.truncations++
       log.at(at).start = committed.nextOffset + BigInt(1 + dice.upTo(Number(end - committed.nextOffset)))

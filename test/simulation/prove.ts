@@ -3,11 +3,8 @@
  *
  * Owns: the search for the first such seed, and what it said. A run that throws or hangs counts as noticed: nobody would take it for good.
  */
-import { availableParallelism } from 'node:os'
 import { crew } from './crew.ts'
 import type { Mutant } from './mutants.ts'
-
-const SEEDS_MAX = 400
 
 export interface Proof {
   readonly name: string
@@ -21,7 +18,8 @@ export interface Proof {
   readonly said: string
 }
 
-export async function prove(mutant: Mutant, seedsMax: number = SEEDS_MAX, threads: number = availableParallelism()): Promise<Proof> {
+/** `seedsMax` = of each simulation. */
+export async function prove(mutant: Mutant, threads: number, seedsMax: number): Promise<Proof> {
   const { name, invariants, simulations } = mutant
   let asked = 0
   let runs = 0
@@ -43,8 +41,8 @@ export async function prove(mutant: Mutant, seedsMax: number = SEEDS_MAX, thread
       }
       return found === null
     },
-    mutant,
     threads,
+    mutant,
   )
   const { simulation = '', seed = null, said = '' } = found ?? {}
   return { name, invariants, simulation, seed, runs, said }

@@ -8,6 +8,8 @@ import { simulateOnce } from './once.ts'
 import { KINDS } from './pipeline-functions.ts'
 import { simulatePipeline } from './pipelines.ts'
 import { simulateRouting } from './routing.ts'
+import { simulateSite } from './telemetry-site.ts'
+import { PROFILES, type Profile } from './window-reference.ts'
 import { simulateWindows } from './windows.ts'
 
 export interface Outcome {
@@ -19,15 +21,21 @@ export interface Outcome {
   readonly counts: Readonly<Record<string, number>>
 }
 
-type Simulation = (seed: number) => Promise<Outcome>
+export type Simulation = (seed: number) => Promise<Outcome>
 
-const numbersOf = (run: object): Record<string, number> => Object.fromEntries(Object.entries(run).filter((e): e is [string, number] => typeof e[1] === 'number' && e[0] !== 'seed'))
+const numbersOf = (run: object): Record<string, number> =>
+  Object.fromEntries(Object.entries(run).filter((e): e is [string, number] => typeof e[1] === 'number' && !['seed', 'lost', 'wrong', 'doubled'].includes(e[0])))
+
+const windowsOf =
+  (profile?: Profile): Simulation =>
+  async (seed) => {
+    const run = await simulateWindows(seed, null, profile)
+    const wrong = run.wrong + run.misplaced + run.regressed + run.fatal + run.mixed + run.early + run.unmarked
+    return { lost: run.unclosed, wrong, doubled: run.differing, breaches: [], counts: numbersOf({ ...run, wrong }) }
+  }
 
 export const SIMULATIONS: Readonly<Record<string, Simulation>> = {
-  windows: async (seed) => {
-    const run = await simulateWindows(seed)
-    return { lost: run.unclosed, wrong: run.wrong + run.misplaced + run.regressed + run.fatal, doubled: run.differing, breaches: [], counts: numbersOf(run) }
-  },
+  windows: windowsOf(),
   ...Object.fromEntries(
     KINDS.map((kind): [string, Simulation] => [
       kind,
@@ -37,6 +45,10 @@ export const SIMULATIONS: Readonly<Record<string, Simulation>> = {
       },
     ]),
   ),
+  telemetry: async (seed) => {
+    const run = await simulateSite(seed)
+    return { lost: run.lost, wrong: run.wrong, doubled: run.doubled, breaches: run.breaches, counts: numbersOf(run) }
+  },
   once: async (seed) => {
     const run = await simulateOnce(seed)
     return { lost: run.unanswered, wrong: run.wrong, doubled: run.doubled, breaches: [], counts: numbersOf(run) }
@@ -45,4 +57,10 @@ export const SIMULATIONS: Readonly<Record<string, Simulation>> = {
     const run = await simulateRouting(seed)
     return { lost: 0, wrong: run.breaches.length, doubled: 0, breaches: run.breaches, counts: numbersOf(run) }
   },
+}
+
+/** A simulation by its name; that of the windows also with a profile, e.g. `windows/skip`. */
+export function simulationOf(name: string): Simulation | undefined {
+  const profile = PROFILES.find((one) => name === `windows/${one}`)
+  return profile === undefined ? SIMULATIONS[name] : windowsOf(profile)
 }

@@ -225,8 +225,12 @@ export class StepConsumer implements LogConsumer {
     at.position = readTo
     this.#events?.records(at, at.epoch, taken, readTo)
     this.group.watch.delivered?.(this, at)
-    const old = this.#former.find((other) => nameOf(other) === nameOf(at))
-    if (old !== undefined && log.random() < 0.05) this.#events?.records(old, old.epoch, ready.slice(taken.length), end)
+    const old = this.#former.find((other) => nameOf(other) === nameOf(at) && other.position !== null)
+    if (old === undefined || log.random() > 0.1) return
+    // What was fetched for the epoch before comes now, from where that one stood.
+    const former = old.position as bigint
+    const stale = records.filter(({ offset }) => offset >= former).slice(0, 3)
+    if (stale.length > 0) this.#events?.records(old, old.epoch, stale, (stale.at(-1)?.offset ?? former) + 1n)
   }
 
   /** C4: intake has stopped; resolves when the runner has let go. */

@@ -40,6 +40,8 @@ const OTHER: About = { kind: 'read', records: [] }
 export interface About {
   readonly kind: 'send' | 'transaction' | 'fence' | 'commit' | 'read' | 'admin' | 'join'
   readonly records: readonly OutRecord[]
+  /** Of a fence. */
+  readonly name?: string
 }
 
 export interface Operation extends About {
@@ -114,7 +116,7 @@ export class StepProcess {
       log.fences.set(name, next)
       return next
     }
-    const epoch = await log.operation(this, open, null, { kind: 'fence', records: [] })
+    const epoch = await log.operation(this, open, null, { kind: 'fence', records: [], name })
     return {
       transaction: (records) =>
         log.operation(
@@ -192,6 +194,7 @@ export interface Transaction {
 /** A checker's eyes: told of everything that lands, as it lands. */
 export interface Watch {
   appended?(record: LogRecord): void
+  begun?(operation: Operation): void
   transacted?(transaction: Transaction): void
   /** What came of an operation of a living process. */
   ended?(operation: Operation, fate: Fate): void
@@ -320,7 +323,9 @@ export class StepLog {
 
   operation<T>(process: StepProcess, land: (isHeard: boolean) => T, landSome: (() => void) | null = null, about: About = OTHER): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.operations.push({ ...about, process, serial: ++this.serial, land, landSome, resolve: resolve as (value: never) => void, reject })
+      const operation = { ...about, process, serial: ++this.serial, land, landSome, resolve: resolve as (value: never) => void, reject }
+      this.operations.push(operation)
+      this.watch.begun?.(operation)
     })
   }
 

@@ -46,6 +46,13 @@ export interface WindowRun extends WindowVerdict {
   readonly handovers: number
   readonly wipes: number
   readonly resets: number
+  /** Owners with other parameters (W3): turned away, and let in. */
+  readonly refused: number
+  readonly mixed: number
+  /** Ticks of owners that had not read to the end they knew of (W8). */
+  readonly early: number
+  /** Owners of stage 1 that first sent something else than what they restored (W7). */
+  readonly unmarked: number
 }
 
 const PARTIALS = 2
@@ -77,6 +84,7 @@ const decodeMarker = (row: LogRecord): MarkerFacts | null => {
     return null
   }
 }
+const isTick = ({ headers = [] }: OutRecord): boolean => headers.some(([name]) => name === 'sluice.tick')
 const drained = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const MARKS_GONE = (text: string): string =>
@@ -112,7 +120,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
   const upTo = (n: number): number => Math.floor(random() * n)
   const pick = <T>(all: readonly T[]): T | undefined => all[upTo(all.length)]
   const log = new StepLog(random, { epochs: mutation !== 'epochs', acknowledgements: mutation !== 'acknowledgements' })
-  const count = { kills: 0, zombies: 0, handovers: 0, wipes: 0, resets: 0 }
+  const count = { kills: 0, zombies: 0, handovers: 0, wipes: 0, resets: 0, refused: 0, mixed: 0, early: 0, unmarked: 0 }
   const fatal: SluiceError[] = []
   const stats: RunnerStats = { in: 0, out: 0, late: 0, deadLetters: 0, skipped: 0, windowsClosed: 0, retries: 0, rebalances: 0 }
   for (const [topic, partitions] of Object.entries({ in: SOURCES, partials: PARTIALS, windows: 1, 'in.late': SOURCES, 'in.dlq': SOURCES, 'partials.late': 1, 'partials.dlq': 1 }))
@@ -130,6 +138,38 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     if (stage === 1) return mutation === 'identity' ? { ...windowFunction, identity: () => String(random()) } : windowFunction
     return combineFunction
   }
+
+  const senders = new Set<StepProcess>()
+  const ticksBegun = new Map<StepProcess, string>()
+  log.watch = {
+    begun: ({ process, records, kind }) => {
+      if (kind === 'send' && !senders.has(process)) {
+        senders.add(process)
+        const isMarkers = records.every((record) => record.topic === 'partials' && record.key === null)
+        if (!isMarkers && owners.some((owner) => owner.process === process && owner.stage === 1)) count.unmarked++
+      }
+      const tick = records.find(isTick)
+      // Tried again it is the same tick, and the end may have moved on.
+      if (tick === undefined || ticksBegun.get(process) === String(tick.headers?.[0]?.[1])) return
+      ticksBegun.set(process, String(tick.headers?.[0]?.[1]))
+      const owner = [...owners, ...zombies].find((other) => other.process === process)
+      const position = owner?.running?.status().position ?? null
+      if (owner !== undefined && (owner.endSeen === null || position === null || position < owner.endSeen)) count.early++
+    },
+  }
+
+  /** W3: somebody deploys other parameters under the same group. True = what is committed says that they are other ones. */
+  const isForeign = (committed: Committed | null): boolean => {
+    if (committed === null || mutation !== null || !chance(0.03)) return false
+    try {
+      const { v } = JSON.parse(committed.metadata) as { v?: number }
+      return v === 1
+    } catch {
+      return false
+    }
+  }
+  const foreign = (stage: 1 | 2): AnyFunction =>
+    stage === 1 ? { ...windowFunction, parameters: { ...PARAMETERS, graceMs: PARAMETERS.graceMs * 2 } } : { ...combineFunction, windowMs: PARAMETERS.windowMs / 2 }
 
   /** What the group hands to a new owner. */
   const handed = (key: string, stage: 1 | 2): Committed | null => {
@@ -151,7 +191,8 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     const committed = handed(key, stage)
     const topic = stage === 1 ? 'in' : 'partials'
     const process = new StepProcess(log, chance(0.1) ? upTo(600) : upTo(41) - 20)
-    const definition = functionOf(stage)
+    const isOther = isForeign(committed)
+    const definition = isOther ? foreign(stage) : functionOf(stage)
     const commit = (entries: Parameters<typeof process.commit>[1]): Promise<void> => {
       earlier.set(key, log.committed.get(key)?.metadata ?? '')
       const position = owner.running?.status().position ?? null
@@ -199,11 +240,15 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
       prove: () => Promise.resolve(),
     }).then(
       (opened) => {
+        if (isOther) count.mixed++
         owner.fetchAt = opened.nextOffset === 'start' ? logStart : opened.nextOffset
         owner.running = opened.running
       },
       (error: SluiceError) => {
-        if (error.code !== 'SLU_LOG_STALE_EPOCH') fatal.push(error)
+        if (isOther && error.code === 'SLU_WINDOW_PARAMETERS') {
+          count.refused++
+          if (owners.includes(owner)) leave(owner, upTo(50))
+        } else if (error.code !== 'SLU_LOG_STALE_EPOCH') fatal.push(error)
       },
     )
   }

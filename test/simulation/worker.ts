@@ -6,7 +6,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { loadMutated } from './load-mutated.ts'
 import type { Mutant } from './mutants.ts'
-import type { Outcome } from './simulations.ts'
+import type { Outcome, Simulation } from './simulations.ts'
 
 export interface Asked {
   readonly name: string
@@ -17,11 +17,11 @@ export type Answered = Asked & ({ readonly outcome: Outcome } | { readonly throw
 
 const { mutant } = workerData as { mutant: Mutant | null }
 if (mutant !== null) loadMutated(mutant)
-const { SIMULATIONS } = await import('./simulations.ts')
+const { simulationOf } = await import('./simulations.ts')
 
 async function answer({ name, seed }: Asked): Promise<Answered> {
   try {
-    return { name, seed, outcome: await (SIMULATIONS[name] as (seed: number) => Promise<Outcome>)(seed) }
+    return { name, seed, outcome: await (simulationOf(name) as Simulation)(seed) }
   } catch (thrown) {
     return { name, seed, thrown: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown), isDead: false }
   }
