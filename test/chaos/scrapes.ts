@@ -158,7 +158,7 @@ export function planScrapes(options: ScrapeOptions): ScrapePlan {
       published.push(scrape)
       // Published again at once, and when its window may be closed already.
       if (is(30, 16)) published.push({ ...scrape, publishAt: scrape.publishAt + drawBelow(2000, seed, 17, h, k) })
-      if (hasTime && is(60, 18)) published.push({ ...scrape, publishAt: scrape.publishAt + lateAfterMs })
+      if (hasTime && is(60, 18)) published.push({ ...scrape, publishAt: eventAt + lateAfterMs })
     }
   published.sort((a, b) => a.publishAt - b.publishAt || a.h - b.h || a.k - b.k)
   return { seed, hosts, published, samples: distinct * SAMPLES_PER_SCRAPE }
