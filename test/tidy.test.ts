@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { MUTANTS, type Mutant } from './simulation/mutants.ts'
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const CORE = ['schemas', 'streams', 'functions'] as const
@@ -374,4 +375,62 @@ test('tidy: no file leaves work to a comment, none names a path of somebody’s 
     sources.filter((file) => words.some((word) => readFileSync(join(ROOT, file), 'utf8').includes(word))),
     [],
   )
+})
+
+/** C1–C8, D1–D3, D5, D6, W1–W11, T1–T3 and R1: the runtime's that are in force. */
+const INVARIANTS = [
+  ...[1, 2, 3, 4, 5, 6, 7, 8].map((n) => `C${n}`),
+  ...[1, 2, 3, 5, 6].map((n) => `D${n}`),
+  ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map((n) => `W${n}`),
+  ...[1, 2, 3].map((n) => `T${n}`),
+  'R1',
+]
+
+const named = (id: string, text: string): boolean => new RegExp(`(?<![A-Za-z0-9])${id}(?![0-9])`).test(text)
+
+/** Titles of the tests of a file, also where they are made by a helper that takes the title first. */
+const titlesOf = (source: string): string => [...source.matchAll(/^\s*(?:\w*[tT]est(?:\.\w+)*|check)\(\s*(['"`])((?:(?!\1)[^\n])*)/gm)].map((m) => m[2]).join('\n')
+
+/** What is wrong with the row of one invariant: its cells are code, tests, and the mutants of the simulation or `none: why`. */
+export function rowProblems(id: string, row: string, readOf: (file: string) => string | null, mutants: readonly Pick<Mutant, 'name' | 'invariants'>[]): string[] {
+  const [code = '', tests = '', faults = ''] = row.split('|').slice(3)
+  const quoted = (cell: string): string[] => [...cell.matchAll(/`([^`]+)`/g)].map((m) => m[1] as string)
+  const problems: string[] = []
+  for (const [what, cell, textOf] of [
+    ['code', code, (source: string) => source],
+    ['tests', tests, titlesOf],
+  ] as const) {
+    if (quoted(cell).length === 0) problems.push(`${id}: no ${what}`)
+    for (const file of quoted(cell)) {
+      const source = readOf(file)
+      if (source === null) problems.push(`${id}: ${file} is not there`)
+      else if (!named(id, textOf(source))) problems.push(`${id}: ${file} does not name it in its ${what === 'tests' ? 'titles' : 'text'}`)
+    }
+  }
+  const names = quoted(faults)
+  if (names.length === 0 && !/^ none: \S/.test(faults)) problems.push(`${id}: neither a mutant nor the reason why there is none`)
+  for (const name of names) if (mutants.find((m) => m.name === name)?.invariants.includes(id) !== true) problems.push(`${id}: no mutant ${name} of it`)
+  return problems
+}
+
+test('tidy: every invariant of the runtime has its row in ARCHITECTURE, with code, tests and mutants that are there', (t) => {
+  const page = readFileSync(join(ROOT, 'ARCHITECTURE.md'), 'utf8')
+  const rows = new Map([...page.matchAll(/^\| ([CDWTR]\d+) \|.*$/gm)].map((m) => [m[1] as string, m[0]]))
+  const readOf = (file: string): string | null => (existsSync(join(ROOT, file)) ? readFileSync(join(ROOT, file), 'utf8') : null)
+  t.deepEqual([...rows.keys()], INVARIANTS, 'a row each, in order')
+  t.deepEqual(
+    [...rows].flatMap(([id, row]) => rowProblems(id, row, readOf, MUTANTS)),
+    [],
+  )
+})
+
+test('tidy: the invariant check refuses a file that is gone, a title that does not name it, a mutant of another one and an empty cell', (t) => {
+  const sources: Record<string, string> = { 'a.ts': '// C1', 'b.test.ts': "test('a: b (C1)', () => 1)", 'c.test.ts': "test('C11', () => 'C1')" }
+  const problems = (row: string): number => rowProblems('C1', row, (file) => sources[file] ?? null, [{ name: 'm', invariants: ['C1'] }]).length
+  t.is(problems('| C1 | what | `a.ts` | `b.test.ts` | kills: `m` |'), 0)
+  t.is(problems('| C1 | what | `a.ts` | `b.test.ts` | none: it is a measurement |'), 0)
+  t.is(problems('| C1 | what | `gone.ts` | `b.test.ts` | kills: `m` |'), 1)
+  t.is(problems('| C1 | what | `a.ts` | `c.test.ts` | kills: `m` |'), 1)
+  t.is(problems('| C1 | what | `a.ts` | `b.test.ts` | kills: `n` |'), 1)
+  t.is(problems('| C1 | what |  |  |  |'), 3)
 })

@@ -5,7 +5,7 @@ import type { Output } from '../../cli/output.ts'
 import { defineFunction, type MapFunction } from '../../streams/define-function.ts'
 import { runnerWorld } from '../helpers/runner-world.ts'
 
-test('ps: a partition that stands still says which and why; the others of the function run on', async (t) => {
+test('ps: a partition that stands still says which and why, with its lags; the others of the function run on (W9)', async (t) => {
   const w = runnerWorld({ in: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] })
   const broken = defineFunction<MapFunction<null>>({
     kind: 'map',

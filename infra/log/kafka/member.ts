@@ -243,7 +243,7 @@ export class GroupMember implements LogConsumer {
     await this.#assign(coordinator, tps)
   }
 
-  /** C2: offset and metadata come from one read. Heartbeats go on while the runner opens its partitions. */
+  /** C2: offset and metadata come from one read. Heartbeats go on while the runner opens its partitions (T3). */
   async #assign(coordinator: Broker, tps: readonly TopicPartition[]): Promise<void> {
     const epoch = ++this.#epoch
     const topics = [...new Set(tps.map((tp) => tp.topic))].map((topic) => ({ topic, partitions: tps.filter((tp) => tp.topic === topic).map(({ partition }) => ({ partition })) }))
