@@ -577,6 +577,27 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['windows/growth', 'windows/lossy'],
   },
   {
+    name: 'slot-replaced-by-any',
+    invariants: ['W7'],
+    file: 'streams/combine.ts',
+    edits: [["if (old !== undefined && !covers(slot, old)) return 'duplicate'", "if (old !== undefined && covers(old, old) && slot.firstOffset < 0n) return 'duplicate'"]],
+    simulations: ['windows/retention', 'windows/skip'],
+  },
+  {
+    name: 'suspicion-not-emitted',
+    invariants: ['W6'],
+    file: 'streams/window.ts',
+    edits: [['const partial = window.isPartial || (suspectMs !== null && window.startMs <= suspectMs)', 'const partial = window.isPartial']],
+    simulations: ['windows/skip'],
+  },
+  {
+    name: 'first-slot-stays',
+    invariants: ['W7'],
+    file: 'streams/combine.ts',
+    edits: [["if (old !== undefined && !covers(slot, old)) return 'duplicate'", "if (old !== undefined) return 'duplicate'"]],
+    simulations: ['windows/retention', 'windows/skip'],
+  },
+  {
     name: 'duplicate-is-late',
     invariants: ['W7'],
     file: 'streams/combine.ts',

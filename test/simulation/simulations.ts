@@ -30,7 +30,7 @@ const windowsOf =
   (profile?: Profile): Simulation =>
   async (seed) => {
     const run = await simulateWindows(seed, null, profile)
-    const wrong = run.wrong + run.misplaced + run.regressed + run.fatal + run.mixed + run.early + run.unmarked
+    const wrong = run.wrong + run.misplaced + run.regressed + run.fatal + run.mixed + run.early + run.unmarked + run.unsaid + run.uncovered
     return { lost: run.unclosed, wrong, doubled: run.differing, breaches: [], counts: numbersOf({ ...run, wrong }) }
   }
 

@@ -92,6 +92,10 @@ export const windowFunction = defineFunction<WindowFunction<Reading, Sum, number
   },
 })
 
+const { predecessor: _, ...withoutPredecessor } = windowFunction
+/** The same without counters: no record rests on an earlier one. */
+export const plainWindowFunction: WindowFunction<Reading, Sum, number> = withoutPredecessor
+
 export const combineFunction = defineFunction<CombineFunction<Sum>>({
   kind: 'combine',
   name: 'stage2',
@@ -167,7 +171,7 @@ interface Folded {
 }
 
 /** Why so plain: it must be right by reading. */
-export function referenceOf(source: number, records: readonly LogRecord[]): Reference {
+export function referenceOf(source: number, records: readonly LogRecord[], hasPredecessors = true): Reference {
   const { windowMs, graceMs, outOfOrdernessMs, skewMs, maxGapMs } = PARAMETERS
   const windows = new Map<number, Folded>()
   const newest = new Map<number, Reading>()
@@ -206,7 +210,7 @@ export function referenceOf(source: number, records: readonly LogRecord[]): Refe
         const sum = window.groups.get(groupOf(reading)) ?? { ids: [], delta: 0 }
         window.groups.set(groupOf(reading), sum)
         sum.ids.push(reading.id)
-        if (before !== undefined && before.eventMs < eventMs && eventMs - before.eventMs <= maxGapMs) sum.delta += Math.max(0, counter - before.counter)
+        if (hasPredecessors && before !== undefined && before.eventMs < eventMs && eventMs - before.eventMs <= maxGapMs) sum.delta += Math.max(0, counter - before.counter)
       }
     }
     if (before === undefined || eventMs >= before.eventMs) newest.set(device, reading)

@@ -24,6 +24,8 @@ export interface WindowVerdict {
   /** Commits that moved an offset back. */
   readonly regressed: number
   readonly fatal: number
+  /** Slots that are less than a complete one that had been read (W7). */
+  readonly uncovered: number
 }
 
 const headerOf = (record: LogRecord, name: string): string => record.headers.find(([n]) => n === name)?.[1].toString() ?? ''
@@ -80,12 +82,57 @@ function excuseOf(skips: readonly Skip[], log: StepLog, profile: Profile): (iden
   return (identity) => untilMs.some((ms) => Number.parseInt(identity, 10) <= ms)
 }
 
+interface PartialRow extends Slot {
+  readonly kind: 'partial'
+  readonly key: string
+  readonly endMs: number
+  readonly partial: boolean
+}
+interface MarkerRow {
+  readonly kind: 'marker'
+  readonly sourcePartition: number
+  readonly closedThroughMs: number
+}
+
+const rowOf = (record: LogRecord): PartialRow | MarkerRow | null => {
+  try {
+    return record.key?.equals(GARBAGE_KEY) === true ? null : (JSON.parse(String(record.value)) as PartialRow | MarkerRow)
+  } catch {
+    return null
+  }
+}
+
+/**
+ * W7: slots of results that a complete partial of the same source would have covered, though stage 2 had read it: it stood before the marker of its source
+ * that let the window close. What retention took from stage 2 it need not have read.
+ */
+function uncoveredIn(log: StepLog): number {
+  const results = Map.groupBy(
+    (log.topics.get('windows')?.[0]?.records ?? []).map((record) => JSON.parse(String(record.value)) as ResultValue),
+    ({ endMs, key }) => `${endMs}/${key}`,
+  )
+  let uncovered = 0
+  for (const { records, start } of log.topics.get('partials') ?? []) {
+    const marks = new Map<number, number>()
+    for (const record of records) {
+      const row = rowOf(record)
+      if (row?.kind === 'marker') marks.set(row.sourcePartition, Math.max(marks.get(row.sourcePartition) ?? -1, row.closedThroughMs))
+      if (row?.kind !== 'partial' || row.partial || record.offset < start || row.endMs <= (marks.get(row.source) ?? -1)) continue
+      for (const { slots } of results.get(`${row.endMs}/${row.key}`) ?? []) {
+        const slot = slots.find(({ source }) => source === row.source)
+        if (slot === undefined || (row.first <= slot.first && row.last >= slot.last && (row.first < slot.first || row.last > slot.last))) uncovered++
+      }
+    }
+  }
+  return uncovered
+}
+
 const garbageIn = (log: StepLog): number[] =>
   (log.topics.get('partials') ?? []).flatMap(({ records }, partition) => records.filter((r) => r.key?.equals(GARBAGE_KEY) === true).map((r) => Number(r.offset) * 10 + partition))
 
-export function verdictOf(log: StepLog, profile: Profile, skips: readonly Skip[]): WindowVerdict {
+export function verdictOf(log: StepLog, profile: Profile, skips: readonly Skip[], hasPredecessors: boolean): WindowVerdict {
   const inputs = log.topics.get('in') ?? []
-  const references = inputs.map(({ records }, source) => referenceOf(source, records))
+  const references = inputs.map(({ records }, source) => referenceOf(source, records, hasPredecessors))
   const expected = new Map<string, Slot[]>()
   for (const { slots } of references) for (const [identity, slot] of slots) expected.set(identity, [...(expected.get(identity) ?? []), slot])
   const { complete, flagged, differing } = resultsIn(log)
@@ -136,5 +183,6 @@ export function verdictOf(log: StepLog, profile: Profile, skips: readonly Skip[]
     // Without metadata an owner begins where the windows need it, which may lie below.
     regressed: profile === 'plain' ? log.regressed : 0,
     fatal: 0,
+    uncovered: uncoveredIn(log),
   }
 }

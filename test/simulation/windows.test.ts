@@ -9,7 +9,8 @@ import { simulateWindows, type Mutation, type WindowRun } from './windows.ts'
 const only = process.env['SLUICE_SIM_SEED']
 const SEEDS = Number(process.env['SLUICE_SIM_SEEDS'] ?? 2000)
 
-const isGood = (run: WindowRun): boolean => run.wrong + run.differing + run.misplaced + run.unclosed + run.regressed + run.fatal + run.mixed + run.early + run.unmarked === 0
+const isGood = (run: WindowRun): boolean =>
+  run.wrong + run.differing + run.misplaced + run.unclosed + run.regressed + run.fatal + run.mixed + run.early + run.unmarked + run.unsaid + run.uncovered === 0
 
 test(`windows: over ${SEEDS} seeds every window says what the log says, and no record ends in two places or none (W1–W11)`, async (t) => {
   t.timeout(300_000)

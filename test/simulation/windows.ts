@@ -21,7 +21,7 @@ import { testCodecs } from '../helpers/codecs.ts'
 import { silent } from '../helpers/runner-world.ts'
 import { seededRandom } from './once.ts'
 import { StepLog, StepProcess } from './step-log.ts'
-import { combineFunction, GARBAGE, GARBAGE_KEY, PARAMETERS, PROFILES, SOURCES, windowFunction, type Profile, type Reading } from './window-reference.ts'
+import { combineFunction, GARBAGE, GARBAGE_KEY, PARAMETERS, plainWindowFunction, PROFILES, SOURCES, windowFunction, type Profile, type Reading } from './window-reference.ts'
 import { verdictOf, type Skip, type WindowVerdict } from './window-verdict.ts'
 
 /** One guard taken away, from outside the code under test. */
@@ -53,6 +53,8 @@ export interface WindowRun extends WindowVerdict {
   readonly early: number
   /** Owners of stage 1 that first sent something else than what they restored (W7). */
   readonly unmarked: number
+  /** Owners of stage 1 that sent windows as complete and then called them suspect (W6). */
+  readonly unsaid: number
 }
 
 const PARTIALS = 2
@@ -120,7 +122,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
   const upTo = (n: number): number => Math.floor(random() * n)
   const pick = <T>(all: readonly T[]): T | undefined => all[upTo(all.length)]
   const log = new StepLog(random, { epochs: mutation !== 'epochs', acknowledgements: mutation !== 'acknowledgements' })
-  const count = { kills: 0, zombies: 0, handovers: 0, wipes: 0, resets: 0, refused: 0, mixed: 0, early: 0, unmarked: 0 }
+  const count = { kills: 0, zombies: 0, handovers: 0, wipes: 0, resets: 0, refused: 0, mixed: 0, early: 0, unmarked: 0, unsaid: 0 }
   const fatal: SluiceError[] = []
   const stats: RunnerStats = { in: 0, out: 0, late: 0, deadLetters: 0, skipped: 0, windowsClosed: 0, retries: 0, rebalances: 0 }
   for (const [topic, partitions] of Object.entries({ in: SOURCES, partials: PARTIALS, windows: 1, 'in.late': SOURCES, 'in.dlq': SOURCES, 'partials.late': 1, 'partials.dlq': 1 }))
@@ -134,11 +136,14 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
   const earlier = new Map<string, string>()
   const skips: Skip[] = []
 
+  const hasPredecessors = seed % 4 > 0
+  const stage1 = hasPredecessors ? windowFunction : plainWindowFunction
   const functionOf = (stage: 1 | 2): AnyFunction => {
-    if (stage === 1) return mutation === 'identity' ? { ...windowFunction, identity: () => String(random()) } : windowFunction
+    if (stage === 1) return mutation === 'identity' ? { ...stage1, identity: () => String(random()) } : stage1
     return combineFunction
   }
 
+  const unflagged = new Map<StepProcess, number>()
   const senders = new Set<StepProcess>()
   const ticksBegun = new Map<StepProcess, string>()
   log.watch = {
@@ -147,6 +152,13 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
         senders.add(process)
         const isMarkers = records.every((record) => record.topic === 'partials' && record.key === null)
         if (!isMarkers && owners.some((owner) => owner.process === process && owner.stage === 1)) count.unmarked++
+      }
+      for (const { topic, key, value } of records) {
+        if (topic !== 'partials' || value === null) continue
+        const row = JSON.parse(String(value)) as { startMs: number; partial: boolean; suspectMs: number }
+        const lowest = unflagged.get(process) ?? Infinity
+        if (key !== null && !row.partial) unflagged.set(process, Math.min(lowest, row.startMs))
+        else if (key === null && row.suspectMs >= lowest) count.unsaid++
       }
       const tick = records.find(isTick)
       // Tried again it is the same tick, and the end may have moved on.
@@ -169,7 +181,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     }
   }
   const foreign = (stage: 1 | 2): AnyFunction =>
-    stage === 1 ? { ...windowFunction, parameters: { ...PARAMETERS, graceMs: PARAMETERS.graceMs * 2 } } : { ...combineFunction, windowMs: PARAMETERS.windowMs / 2 }
+    stage === 1 ? { ...stage1, parameters: { ...PARAMETERS, graceMs: PARAMETERS.graceMs * 2 } } : { ...combineFunction, windowMs: PARAMETERS.windowMs / 2 }
 
   /** What the group hands to a new owner. */
   const handed = (key: string, stage: 1 | 2): Committed | null => {
@@ -478,5 +490,5 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     await drained()
   }
   const held = owners.filter((owner) => owner.running === null || owner.running.status().isHeld).length
-  return { seed, profile, ...count, ...verdictOf(log, profile, skips), fatal: fatal.length + held }
+  return { seed, profile, ...count, ...verdictOf(log, profile, skips, hasPredecessors), fatal: fatal.length + held }
 }
