@@ -44,6 +44,13 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
+    name: 'commits-overtake',
+    invariants: ['C1', 'C2'],
+    file: 'streams/committer.ts',
+    edits: [['    const turn = last.then(run)\n', '    const turn = run()\n']],
+    simulations: ['map', 'task-key', 'task-unordered', 'fold'],
+  },
+  {
     name: 'batch-committed-while-it-runs',
     invariants: ['C1'],
     file: 'streams/lambda.ts',

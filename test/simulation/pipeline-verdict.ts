@@ -48,6 +48,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   readonly #letters = new Set<string>()
   readonly #handled = new Set<string>()
   readonly #newest = new Map<string, bigint>()
+  readonly #commits = new Map<StepConsumer, Map<string, bigint>>()
   readonly #endedBelow = new Map<number, number>()
   readonly #running = new Map<StepProcess, Set<{ readonly lane: string }>>()
   readonly #unwritten = new Map<StepProcess, Set<string>>()
@@ -155,7 +156,12 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   }
 
   /** C1, D3, and C7 where a commit jumps over what retention took. */
-  committed(_: StepConsumer, { partition, nextOffset }: CommitEntry): void {
+  committed(consumer: StepConsumer, { partition, epoch, nextOffset }: CommitEntry): void {
+    const owner = `${partition}/${epoch}`
+    const commits = this.#commits.get(consumer) ?? new Map<string, bigint>()
+    this.#commits.set(consumer, commits)
+    if (nextOffset < (commits.get(owner) ?? 0n)) this.breach(`C1: ${owner} committed ${nextOffset} after ${commits.get(owner)}`)
+    commits.set(owner, nextOffset)
     const records = this.log.topics.get('in')?.[partition]?.records ?? []
     let index = this.#endedBelow.get(partition) ?? 0
     for (let record = records[index]; record !== undefined && record.offset < nextOffset; record = records[++index])

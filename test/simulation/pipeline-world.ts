@@ -198,7 +198,8 @@ export class PipelineWorld {
     let isBusy = false
     for (const process of [...this.#alive().map((member) => member.process), ...this.#operators]) {
       process.sleepUntilMs = 0
-      while (process.runTimer()) isBusy = true
+      // One at a time: what a timer sets off comes before the next one, as in a real process.
+      if (process.runTimer()) isBusy = true
     }
     for (const operation of this.log.operations) {
       this.log.complete(operation, 'done')

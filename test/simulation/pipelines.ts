@@ -14,7 +14,7 @@ import { createRequests, RequestChecker, requestFunction } from './pipeline-requ
 import { PipelineChecker, RECORDS_MAX } from './pipeline-verdict.ts'
 import { diceOf, PipelineWorld, type WorldCounts } from './pipeline-world.ts'
 import { StepGroup } from './step-group.ts'
-import { StepLog, type StepProcess } from './step-log.ts'
+import { StepLog, type PartitionLog, type StepProcess } from './step-log.ts'
 
 export interface PipelineRun extends WorldCounts {
   readonly seed: number
@@ -140,7 +140,9 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
   const isSettled = (): boolean => {
     mend()
     letOff(mend)
-    return checker.isDone() && (log.topics.get('in') ?? []).every(({ end }, partition) => (log.committed.get(group.key({ topic: 'in', partition }))?.nextOffset ?? 0n) >= end)
+    // Where nothing is held and nothing was committed there is nothing to commit.
+    const isCommitted = ({ start, end }: PartitionLog, partition: number): boolean => (log.committed.get(group.key({ topic: 'in', partition }))?.nextOffset ?? start) >= end
+    return checker.isDone() && (log.topics.get('in') ?? []).every(isCommitted)
   }
   const isCalm = await world.calm(isSettled, CALM_MS)
   if (!isCalm && checker.isDone()) checker.breach('C1: all has ended, and it is not committed')
