@@ -143,7 +143,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
       })
     : null
   const committed = writer === null ? options.committed : await sink.persist(() => writer.open())
-  const transactional = writer === null ? null : { ...createTransactionalSink(sink, writer), close: () => writer.close() }
+  const transactional = writer === null ? null : { ...createTransactionalSink(sink, writer, definition.kind === 'fold'), close: () => writer.close() }
   const start = committed?.nextOffset ?? logStart
   if (definition.kind === 'task') {
     let running: RunningPartition | null = null

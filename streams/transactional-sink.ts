@@ -36,14 +36,36 @@ function bySource({ outgoing, deadLetters }: Leavings): { readonly source: LogRe
   return [...units.values()].sort((a, b) => (a.source === null ? 1 : b.source === null ? -1 : a.source.offset < b.source.offset ? -1 : 1))
 }
 
+function withoutLargest(outgoing: readonly Outgoing[]): Outgoing[] {
+  const largest = outgoing.reduce((a, b) => ((b.value?.length ?? 0) > (a.value?.length ?? 0) ? b : a))
+  return outgoing.filter((one) => one !== largest)
+}
+
 const isTooLarge = (thrown: unknown): boolean => asSluiceError(thrown, 'SLU_LOG_FAILED').code === 'SLU_LOG_RECORD_TOO_LARGE'
 
-export function createTransactionalSink(sink: PartitionSink, writer: Pick<TransactionalWriter, 'write'>): TransactionalSink {
+/**
+ * `holdsState` = a fold: a record too large must not take the state row beside it along, because the state in memory holds the record already (C8): only
+ * the largest of what it makes is left out.
+ */
+export function createTransactionalSink(sink: PartitionSink, writer: Pick<TransactionalWriter, 'write'>, holdsState = false): TransactionalSink {
   const transact = async (leavings: Leavings, to: Committed | null, attempts: number, isShort = false): Promise<void> => {
     const letters = leavings.deadLetters.map((parked): OutRecord => sink.toDeadLetter(parked, attempts, isShort))
     await sink.persist(() => writer.write([...leavings.outgoing.map(sink.toOutRecord), ...letters], to), leavings.outgoing.length === 0 && letters.length > 0)
     sink.wasSent(leavings.outgoing.length)
     for (const parked of leavings.deadLetters) sink.wasParked(parked)
+  }
+
+  /** What is left with the dead letters in their short form, smaller and smaller. */
+  const transactShort = async (leavings: Leavings, to: Committed, attempts: number): Promise<void> => {
+    let left = leavings
+    for (;;) {
+      try {
+        return await transact(left, to, attempts, true)
+      } catch (thrown) {
+        if (!isTooLarge(thrown) || left.outgoing.length === 0) throw thrown
+        left = { ...left, outgoing: withoutLargest(left.outgoing) }
+      }
+    }
   }
 
   /** One source record and its offset. */
@@ -53,13 +75,17 @@ export function createTransactionalSink(sink: PartitionSink, writer: Pick<Transa
       return await transact(left, to, attempts)
     } catch (thrown) {
       if (!isTooLarge(thrown)) throw thrown
-      if (left.outgoing.length > 0) left = { outgoing: [], deadLetters: [{ record: source, error: asSluiceError(thrown, 'SLU_LOG_FAILED'), stage: 'send' }] }
+      if (left.outgoing.length > 0) {
+        const parked: Parked = { record: source, error: asSluiceError(thrown, 'SLU_LOG_FAILED'), stage: 'send' }
+        left = holdsState ? { outgoing: withoutLargest(left.outgoing), deadLetters: [...left.deadLetters, parked] } : { outgoing: [], deadLetters: [parked] }
+      }
     }
     try {
       return await transact(left, to, attempts)
     } catch (thrown) {
       if (!isTooLarge(thrown)) throw thrown
     }
+    if (left.outgoing.length > 0) return transactShort(left, to, attempts)
     // The short form; if even that does not fit the partition stands rather than lose the record (D3).
     const letters = left.deadLetters.map((parked) => sink.toDeadLetter(parked, attempts, true))
     const unwritable = (cause: unknown): never => {
