@@ -28,7 +28,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'offered-before-acknowledged',
     invariants: ['C1', 'W5'],
     file: 'streams/partition-loop.ts',
-    edits: [['      await apply(effects, span.carrier)\n', '      apply(effects, span.carrier).catch(fail)\n']],
+    edits: [['      await apply(effects, span.carrier, processor.checkpoint())\n', '      apply(effects, span.carrier, processor.checkpoint()).catch(fail)\n']],
     simulations: ['map', 'fold', 'windows'],
   },
   {
@@ -245,6 +245,60 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['fold'],
   },
   {
+    name: 'transaction-without-offset',
+    invariants: ['C1'],
+    file: 'streams/transactional-writer.ts',
+    edits: [['to === null ? undefined : { group, entries: [{ ...at, ...to }] }', 'undefined']],
+    simulations: ['tx-map', 'tx-fold', 'tx-task'],
+  },
+  {
+    name: 'unknown-transaction-repeated',
+    invariants: ['C1'],
+    file: 'streams/transactional-writer.ts',
+    edits: [['    if (to !== null && standing !== null && standing.nextOffset >= to.nextOffset) return\n', '']],
+    simulations: ['tx-map', 'tx-fold', 'tx-task'],
+  },
+  {
+    name: 'offset-read-before-fenced',
+    invariants: ['C3', 'C8'],
+    file: 'streams/transactional-writer.ts',
+    edits: [
+      [
+        '    const opened = await driver.fencedProducer(name)\n    try {\n      standing = await options.committed()\n',
+        '    standing = await options.committed()\n    const opened = await driver.fencedProducer(name)\n    try {\n',
+      ],
+    ],
+    simulations: ['tx-map', 'tx-fold', 'tx-task'],
+  },
+  {
+    name: 'transactions-not-proven',
+    invariants: ['C3', 'C8'],
+    file: 'streams/transactional-writer.ts',
+    edits: [['    if (!isProven) await options.prove(standing)\n', '']],
+    simulations: ['tx-map', 'tx-fold', 'tx-task'],
+  },
+  {
+    name: 'transactions-unfenced',
+    invariants: ['C3'],
+    file: 'streams/transactional-writer.ts',
+    edits: [['await driver.fencedProducer(name)', "await driver.fencedProducer(name.replace('.', `.${performance.now()}.`))"]],
+    simulations: ['tx-map', 'tx-fold', 'tx-task'],
+  },
+  {
+    name: 'offset-of-the-assignment',
+    invariants: ['C1', 'C3'],
+    file: 'streams/open-partition.ts',
+    edits: [['const committed = writer === null ? options.committed : await sink.persist(() => writer.open())', 'const committed = options.committed']],
+    simulations: ['tx-map', 'tx-fold', 'tx-task'],
+  },
+  {
+    name: 'row-left-out-with-its-event',
+    invariants: ['C8'],
+    file: 'streams/open-partition.ts',
+    edits: [["createTransactionalSink(sink, writer, definition.kind === 'fold')", 'createTransactionalSink(sink, writer)']],
+    simulations: ['tx-map', 'tx-fold', 'tx-task'],
+  },
+  {
     name: 'retry-behind-its-key',
     invariants: ['D1', 'T2'],
     file: 'streams/key-order.ts',
@@ -274,9 +328,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'attempts-not-told',
     invariants: ['D1'],
     file: 'streams/task.ts',
-    edits: [
-      ["await sink.deadLetters([{ record: work.record, error, stage: 'handle' }], work.attempt)", "await sink.deadLetters([{ record: work.record, error, stage: 'handle' }], 1)"],
-    ],
+    edits: [["await parkWork(work, error, 'handle', work.attempt)", "await parkWork(work, error, 'handle', 1)"]],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {

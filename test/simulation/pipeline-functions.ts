@@ -12,8 +12,13 @@ import type { LambdaKafkaEvent, LambdaKafkaRecord } from '../../streams/lambda-e
 import { RETRY, type Dice } from './pipeline-world.ts'
 import type { StepProcess } from './step-log.ts'
 
-export const KINDS = ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda', 'requests'] as const
+export const KINDS = ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda', 'requests', 'tx-map', 'tx-fold', 'tx-task'] as const
 export type Kind = (typeof KINDS)[number]
+
+/** Of a transactional kind, the one whose handler it has. */
+export type PlainKind = Exclude<Kind, `tx-${string}`>
+const PLAIN: Readonly<Record<string, PlainKind>> = { 'tx-map': 'map', 'tx-fold': 'fold', 'tx-task': 'task-partition' }
+export const plainKind = (kind: Kind): PlainKind => PLAIN[kind] ?? (kind as PlainKind)
 
 /** Bytes a handler reads, an output topic takes, and the dead-letter topic takes. */
 const RECORD_BYTES_MAX = 4000
@@ -127,7 +132,7 @@ const HANDLE = 'TASK_PUT'
 const SEND = 'KAFKA_PRODUCE'
 
 /** Why a table in words: it must be right by reading. */
-export function endingOf(kind: Kind, record: LogRecord): Ending {
+export function endingOf(kind: PlainKind, record: LogRecord): Ending {
   const fate = fateOf(record)
   const isTask = kind.startsWith('task')
   const letter = (code: string, stage = HANDLE, attempts = 1): Ending => ({ fate, parts: 0, letter: { code, stage, attempts } })
@@ -389,7 +394,7 @@ function lambdaFunction(process: StepProcess, { eyes, dice }: HandlerWorld): Lam
   })
 }
 
-export function functionOf(kind: Exclude<Kind, 'requests'>, process: StepProcess, world: HandlerWorld): AnyFunction {
+function plainFunction(kind: Exclude<PlainKind, 'requests'>, process: StepProcess, world: HandlerWorld): AnyFunction {
   switch (kind) {
     case 'map':
       return mapFunction(world)
@@ -400,4 +405,9 @@ export function functionOf(kind: Exclude<Kind, 'requests'>, process: StepProcess
     default:
       return taskFunction(kind.slice('task-'.length) as TaskFunction<Item>['order'], process, world)
   }
+}
+
+export function functionOf(kind: Exclude<Kind, 'requests'>, process: StepProcess, world: HandlerWorld): AnyFunction {
+  const plain = plainFunction(plainKind(kind) as Exclude<PlainKind, 'requests'>, process, world)
+  return kind.startsWith('tx-') ? defineFunction({ ...plain, delivery: 'transactional' } as AnyFunction) : plain
 }

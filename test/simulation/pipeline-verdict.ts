@@ -8,7 +8,21 @@
  * written), D5 (each put back once), D6 (every record ends in the places of its fate and in no other), T1, T2.
  */
 import type { CommitEntry, LogRecord } from '../../schemas/log.ts'
-import { CONCURRENCY, coordinateOf, endingOf, foldedBy, itemOf, stateKeyOf, type Ending, type HandlerEyes, type Kind, type Output, type State } from './pipeline-functions.ts'
+import {
+  CONCURRENCY,
+  coordinateOf,
+  endingOf,
+  foldedBy,
+  itemOf,
+  stateKeyOf,
+  plainKind,
+  type Ending,
+  type HandlerEyes,
+  type Kind,
+  type PlainKind,
+  type Output,
+  type State,
+} from './pipeline-functions.ts'
 import type { Member } from './pipeline-world.ts'
 import type { GroupWatch, OwnedPartition, StepConsumer } from './step-group.ts'
 import type { Fate, Operation, StepLog, StepProcess, Transaction, Watch } from './step-log.ts'
@@ -34,7 +48,9 @@ export interface PipelineVerdict {
 
 export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   readonly breaches: string[] = []
-  readonly kind: Kind
+  readonly kind: PlainKind
+  /** Outputs, dead letters and offset in one transaction: nothing may be there twice. */
+  readonly isTransactional: boolean
   readonly log: StepLog
   /** Offsets that an operator passed over by hand, or let go when retention had taken them. */
   readonly excuses: { readonly partition: number; readonly from: bigint; readonly to: bigint }[] = []
@@ -63,8 +79,9 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   /** Of a record of `in`, once it is written. */
   readonly #endingOf: (record: LogRecord) => Ending
 
-  constructor(kind: Kind, log: StepLog, of: (record: LogRecord) => Ending = (record) => endingOf(kind, record)) {
-    this.kind = kind
+  constructor(kind: Kind, log: StepLog, of: (record: LogRecord) => Ending = (record) => endingOf(plainKind(kind), record)) {
+    this.kind = plainKind(kind)
+    this.isTransactional = kind.startsWith('tx-')
     this.log = log
     this.#endingOf = of
   }
@@ -105,9 +122,16 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
       this.breach(`D6: output ${part} of ${from} (${fate}), which must have ${parts}`)
     const seen = this.#outputs.get(from) ?? new Set()
     this.#outputs.set(from, seen)
-    if (seen.has(part)) this.repeats++
+    if (seen.has(part)) this.#repeated(`output ${part} of ${from}`)
     this.#inOrder(record, source, seen.has(part))
     seen.add(part)
+  }
+
+  #repeated(what: string): void {
+    this.repeats++
+    if (!this.isTransactional) return
+    this.doubled++
+    this.breach(`C1: ${what} is there twice`)
   }
 
   /** D1, T2: of each key the first occurrences stand in the order of the source, whoever died. */
@@ -138,6 +162,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     if (due === null) return this.breach(`D6: ${at} (${fate}) is a dead letter: ${JSON.stringify(said)}`)
     if (said.code !== due.code || said.stage !== due.stage || said.attempts !== due.attempts || headerOf(letter, `${CONNECT}topic`) !== 'in')
       this.breach(`D1, D2: ${at} (${fate}): ${JSON.stringify(said)}, must be ${JSON.stringify(due)}`)
+    if (this.#letters.has(at) && this.isTransactional) this.#repeated(`the dead letter of ${at}`)
     this.#letters.add(at)
   }
 
@@ -162,6 +187,10 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     this.#commits.set(consumer, commits)
     if (nextOffset < (commits.get(owner) ?? 0n)) this.breach(`C1: ${owner} committed ${nextOffset} after ${commits.get(owner)}`)
     commits.set(owner, nextOffset)
+    this.moved({ partition }, nextOffset)
+  }
+
+  moved({ partition }: { readonly partition: number }, nextOffset: bigint): void {
     const records = this.log.topics.get('in')?.[partition]?.records ?? []
     let index = this.#endedBelow.get(partition) ?? 0
     for (let record = records[index]; record !== undefined && record.offset < nextOffset; record = records[++index])
@@ -173,14 +202,15 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   // ---- C3, C8
 
   transacted(transaction: Transaction): void {
-    if (this.kind !== 'fold' || !transaction.name.startsWith('folder.')) return
+    if (this.kind === 'requests' || transaction.name.startsWith('sluice-redrive')) return
     const partition = Number(transaction.name.split('.').at(-1))
     const epoch = this.#epochs.get(transaction.process)?.get(partition)?.epoch ?? -1
     const last = this.#lastWriter.get(partition) ?? -1
     if (epoch < last) this.breach(`C3: in/${partition} is written under epoch ${epoch} after ${last}`)
     this.#lastWriter.set(partition, Math.max(epoch, last))
+    if (this.kind !== 'fold') return
     const newest = new Map<string, bigint>()
-    for (const record of transaction.records) {
+    for (const record of transaction.records.filter(({ topic }) => topic !== 'in.dlq')) {
       const offset = BigInt(headerOf(record, 'sluice.source.offset') || -2)
       if (headerOf(record, 'sluice.source.partition') !== String(partition)) this.breach(`C8: a record of in/${partition} without its version`)
       if (record.topic === 'state') {
@@ -294,7 +324,8 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     const at = `${partition}/${headerOf(headers, `${CONNECT}offset`)}`
     const unwritten = this.#unwritten.get(process) ?? new Set()
     this.#unwritten.set(process, unwritten)
-    if (fate === 'done') unwritten.delete(at)
+    // A transaction that landed unheard is settled by looking, not written again.
+    if (fate === 'done' || (this.isTransactional && this.#letters.has(at))) unwritten.delete(at)
     else unwritten.add(at)
   }
 

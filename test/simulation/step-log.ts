@@ -22,6 +22,7 @@ import type {
   TailBatch,
   TopicPartition,
   TopicSpec,
+  TransactionOffsets,
 } from '../../schemas/log.ts'
 import type { Clock, Random } from '../../schemas/ports.ts'
 
@@ -118,12 +119,12 @@ export class StepProcess {
     }
     const epoch = await log.operation(this, open, null, { kind: 'fence', records: [], name })
     return {
-      transaction: (records) =>
+      transaction: (records, offsets) =>
         log.operation(
           this,
           (isHeard) => {
             if (log.guards.fences && log.fences.get(name) !== epoch) throw new SluiceError('SLU_LOG_FENCED', name)
-            return log.transact(this, name, records, isHeard)
+            return log.transact(this, name, records, isHeard, offsets)
           },
           null,
           { kind: 'transaction', records },
@@ -162,7 +163,7 @@ export class StepProcess {
       ranges: (topic) => log.operation(this, () => ranges(topic), null, { kind: 'admin', records: [] }),
       mayAppend: () => log.operation(this, () => true, null, { kind: 'admin', records: [] }),
       createTopics: never,
-      committed: never,
+      committed: (group, topic) => log.operation(this, () => log.committedOf(group, topic), null, { kind: 'admin', records: [] }),
       close: () => Promise.resolve(),
     }
   }
@@ -196,6 +197,8 @@ export interface Watch {
   appended?(record: LogRecord): void
   begun?(operation: Operation): void
   transacted?(transaction: Transaction): void
+  /** An offset moved in a transaction. */
+  moved?(at: TopicPartition, nextOffset: bigint): void
   /** What came of an operation of a living process. */
   ended?(operation: Operation, fate: Fate): void
 }
@@ -279,11 +282,16 @@ export class StepLog {
     throw new SluiceError('SLU_LOG_RECORD_TOO_LARGE', 'the simulation')
   }
 
-  transact(process: StepProcess, name: string, records: readonly OutRecord[], isHeard: boolean): Appended[] {
+  /** With its offsets, or neither. */
+  transact(process: StepProcess, name: string, records: readonly OutRecord[], isHeard: boolean, offsets?: TransactionOffsets): Appended[] {
     if (records.some((record) => this.#isTooLarge(record))) throw new SluiceError('SLU_LOG_RECORD_TOO_LARGE', 'the simulation')
     const written = records.map((record) => this.#write(record))
     for (const at of new Map(written.map(({ topic, partition }) => [`${topic}/${partition}`, { topic, partition }])).values()) this.at(at).end += 1n
     this.watch.transacted?.({ process, name, records: written, isHeard })
+    for (const { nextOffset, metadata, ...at } of offsets?.entries ?? []) {
+      this.watch.moved?.(at, nextOffset)
+      this.committed.set(`${offsets?.group}/${at.topic}/${at.partition}`, { nextOffset, metadata })
+    }
     return written.map(({ topic, partition, offset }) => ({ topic, partition, offset }))
   }
 
@@ -291,6 +299,15 @@ export class StepLog {
   someOf(records: readonly OutRecord[]): OutRecord[] {
     const half = this.random() < 0.5
     return records.filter((record) => !this.#isTooLarge(record) && ((record.key?.at(-1) ?? record.partition ?? 0) % 2 === 0) === half)
+  }
+
+  committedOf(group: string, topic: string): Map<number, Committed> {
+    const found = new Map<number, Committed>()
+    for (const partition of (this.topics.get(topic) ?? []).keys()) {
+      const committed = this.committed.get(`${group}/${topic}/${partition}`)
+      if (committed !== undefined) found.set(partition, committed)
+    }
+    return found
   }
 
   ends(topic: string, partitions: readonly number[] | 'all'): [number, bigint][] {
