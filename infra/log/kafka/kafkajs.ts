@@ -1,11 +1,12 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its four repairs (docs/adr/0001): the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, assigner, member assignment) as small interfaces; which fetched records are committed; the request queue's timer
  * repair; header order; the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
+ * - Two requests that both find a connection closed open it twice, and one socket is never closed (tails share a connection): one attempt serves both.
  * - Decoded headers become an object, which loses the order of repeated and integer-like names: the list is kept beside it.
  * - Looking for a coordinator drops what the brokers answered, a lacking right among it: the last answer becomes the cause.
  * - An address that accepts a connection and closes it, or never answers, as a proxy does whose broker is away, is asked again and again, and no
@@ -120,6 +121,7 @@ const { MemberAssignment } = require('kafkajs/src/consumer/assignerProtocol') as
 const roundRobin = require('kafkajs/src/consumer/assigners/roundRobinAssigner') as (options: { cluster: Cluster }) => Assigner
 const { createLogger } = require('kafkajs/src/loggers') as { createLogger(options: { level: number; logCreator: () => () => void }): unknown }
 const defaultSockets = require('kafkajs/src/network/socketFactory') as () => ISocketFactory
+const ConnectionClass = require('kafkajs/src/network/connection') as { prototype: { connect(): Promise<unknown> } }
 const RequestQueue = require('kafkajs/src/network/requestQueue') as { prototype: { scheduleCheckPendingRequests(): void } }
 const { KafkaJSGroupCoordinatorNotFound: GroupCoordinatorNotFound } = require('kafkajs/src/errors') as { KafkaJSGroupCoordinatorNotFound: new (message: string) => Error }
 const Decoder = require('kafkajs/src/protocol/decoder') as { prototype: { readVarIntArray(reader: (decoder: unknown) => HeaderPair): HeaderPair[] } }
@@ -146,6 +148,17 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function scheduleOnlyWhenN
     },
     throttledMs > 0 ? throttledMs : THROTTLE_CHECK_MS,
   )
+}
+
+const connecting = new WeakMap<object, Promise<unknown>>()
+const { connect } = ConnectionClass.prototype
+
+ConnectionClass.prototype.connect = function connectOnce(this: object) {
+  const known = connecting.get(this)
+  if (known !== undefined) return known
+  const attempt = connect.call(this as never).finally(() => connecting.delete(this))
+  connecting.set(this, attempt)
+  return attempt
 }
 
 const HEADER_LIST: unique symbol = Symbol.for('sluice.headers')

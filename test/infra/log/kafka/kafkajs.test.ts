@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { createServer, type AddressInfo } from 'node:net'
+import { createConnection, createServer, type AddressInfo, type Socket } from 'node:net'
 import fc from 'fast-check'
 import test from 'ava'
 import { createClient, decodeAssignment, headersOf, rawHeaders, readFetched, type FetchedPartition, type RawHeaders } from '../../../../infra/log/kafka/kafkajs.ts'
@@ -13,6 +13,7 @@ const { lookupCodec, Types } = require('kafkajs/src/protocol/message/compression
   lookupCodec(type: number): { compress(e: { buffer: Buffer }): Promise<Buffer>; decompress(b: Buffer): Promise<Buffer> } | null
   Types: { ZSTD: number }
 }
+const Connection = require('kafkajs/src/network/connection') as new (options: object) => { connect(): Promise<unknown>; disconnect(): Promise<unknown> }
 const RequestQueue = require('kafkajs/src/network/requestQueue') as new (options: object) => {
   scheduleCheckPendingRequests(): void
   throttleCheckTimeoutId: unknown
@@ -169,4 +170,28 @@ test('kafkajs: of any transactions that overlap, what was aborted is never hande
       t.deepEqual(read?.messages.map((m) => m.offset) ?? [], expected)
     }),
   )
+})
+
+test('kafkajs: two requests that find a connection closed open it once, or a socket would never be closed', async (t) => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const quiet = (): void => {}
+  const logger = { namespace: () => ({ debug: quiet, error: quiet, info: quiet, warn: quiet }) }
+  const opened: Socket[] = []
+  const socketFactory = ({ host, port, onConnect }: { host: string; port: number; onConnect: () => void }): Socket => {
+    const socket = createConnection({ host, port }, onConnect)
+    opened.push(socket)
+    return socket
+  }
+  const connection = new Connection({ host: '127.0.0.1', port: (server.address() as AddressInfo).port, socketFactory, logger, connectionTimeout: 5000, requestTimeout: 5000 })
+  await Promise.all([connection.connect(), connection.connect()])
+  await connection.disconnect()
+  const atOnce = opened.length
+  // Closed and opened anew: the first attempt is not taken for the second.
+  await connection.connect()
+  await connection.disconnect()
+  for (const socket of opened) socket.destroy()
+  await new Promise((resolve) => server.close(resolve))
+  t.is(atOnce, 1)
+  t.is(opened.length, 2)
 })
