@@ -141,13 +141,26 @@ export function createCodecs(schemas: ReadonlyMap<RecordName, SchemaJson>, optio
     return out
   }
 
-  const decodeFrom = (name: RecordName, bytes: Uint8Array, resolver?: avsc.Resolver): unknown => {
+  /** The value from `at` to the end of `bytes`, no byte more or less. */
+  const decodeFrom = (name: RecordName, bytes: Uint8Array, at: number, resolver?: avsc.Resolver): unknown => {
     const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const undecodable = (cause: unknown): SluiceError => new SluiceError('SLU_RECORD_UNDECODABLE', `${name}, ${buffer.length - at} bytes`, cause)
+    let decoded: { readonly value: unknown; readonly offset: number }
     try {
-      return own(name).fromBuffer(buffer, resolver)
+      decoded = own(name).decode(buffer, at, resolver)
     } catch (cause) {
-      throw new SluiceError('SLU_RECORD_UNDECODABLE', `${name}, ${buffer.length} bytes`, cause)
+      throw undecodable(cause)
     }
+    if (decoded.offset !== buffer.length) throw undecodable(new Error(decoded.offset < 0 ? 'truncated' : 'trailing bytes'))
+    return decoded.value
+  }
+
+  /** Almost every value carries the head we write ourselves. */
+  const hasOwnHead = (name: RecordName, bytes: Uint8Array): Buffer | null => {
+    const head = heads.get(name)
+    if (head === undefined || bytes.length < head.length) return null
+    for (let i = 0; i < head.length; i++) if (bytes[i] !== head[i]) return null
+    return head
   }
 
   const writerOf = (bytes: Uint8Array): { writer: Writer | undefined; bodyAt: number; frame: string } => {
@@ -168,12 +181,14 @@ export function createCodecs(schemas: ReadonlyMap<RecordName, SchemaJson>, optio
       return encodeAfter(name, value, head.length, head)
     },
     encodeBare: (name, value) => encodeAfter(name, value, 0),
-    decodeBare: <N extends RecordName>(name: N, bytes: Uint8Array) => decodeFrom(name, bytes) as RecordTypes[N],
+    decodeBare: <N extends RecordName>(name: N, bytes: Uint8Array) => decodeFrom(name, bytes, 0) as RecordTypes[N],
     decode: <N extends RecordName>(name: N, bytes: Uint8Array) => {
+      const head = hasOwnHead(name, bytes)
+      if (head !== null) return decodeFrom(name, bytes, head.length) as RecordTypes[N]
       const { writer, bodyAt, frame } = writerOf(bytes)
       if (writer === undefined) throw new SluiceError('SLU_RECORD_SCHEMA_UNKNOWN', frame)
       if (writer.name !== name) throw new SluiceError('SLU_RECORD_SCHEMA_UNKNOWN', `${frame} is ${writer.name}, expected ${name}`)
-      return decodeFrom(name, bytes.subarray(bodyAt), writer.resolver) as RecordTypes[N]
+      return decodeFrom(name, bytes, bodyAt, writer.resolver) as RecordTypes[N]
     },
     nameOf: (bytes) => {
       try {

@@ -25,7 +25,7 @@ export interface AggregateMetricsOptions {
 export interface FoldBatch {
   readonly batch: NodeBatch
   readonly plan: FoldPlan
-  readonly values: Float64Array
+  readonly values: DataView
   readonly offsetsMs: Int32Array | null
 }
 
@@ -55,9 +55,9 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
       return { batch, plan, values: float64Column(batch.value, plan.rows), offsetsMs }
     },
     eventTimeMs: (value) => value.batch.observedMs,
-    identity: ({ batch }) => `${batch.node}|${batch.source.kind}|${batch.observedMs}|${batch.part}`,
+    identity: ({ batch, plan }) => `${plan.owner}|${batch.observedMs}|${batch.part}`,
     add: (window, value, predecessor) => fold(window, value, predecessor, options.contributorFactsMax),
-    predecessor: { keyOf: ({ batch }) => `${batch.node}|${batch.source.kind}`, of: countersOf },
+    predecessor: { keyOf: ({ plan }) => plan.owner, of: countersOf },
     encodePartial: (group, { codecs }) => {
       const { facts } = group.state
       const value = codecs.encode('WindowPartial', {
@@ -100,7 +100,10 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
 }
 
 function countersOf({ plan, values }: FoldBatch): CounterSample {
-  return { plan, values: Float64Array.from(plan.counterRows, (row) => values[row] as number) }
+  const { counterRows } = plan
+  const counters = new Float64Array(counterRows.length)
+  for (let i = 0; i < counters.length; i++) counters[i] = values.getFloat64((counterRows[i] as number) * 8, true)
+  return { plan, values: counters }
 }
 
 /** Values of the predecessor in the order of this plan; NaN where it has none. A new `startMs` counts from 0. */
@@ -121,25 +124,31 @@ function sameCounters(a: FoldPlan, b: FoldPlan): boolean {
 
 function fold(window: OpenWindow<Cell>, { batch, plan, values, offsetsMs }: FoldBatch, predecessor: CounterSample | undefined, contributorsMax: number): void {
   const before = alignedCounters(plan, predecessor)
-  const cells: (Cell | undefined)[] = Array.from({ length: plan.cells.length }, () => undefined)
-  const { cellOfRow, counterOfRow, contributorOfRow, deviceOfRow } = plan
-  for (let row = 0; row < plan.rows; row++) {
-    const at = cellOfRow[row] as number
-    if (at < 0) continue
-    let value = values[row] as number
-    const counter = counterOfRow[row] as number
-    if (counter >= 0) {
-      const earlier = before === null ? NaN : (before[counter] as number)
-      value = value < earlier ? value : earlier === earlier ? value - earlier : NaN
+  const { rowsOfCell, counterOfRow, contributorOfRow, deviceOfRow } = plan
+  for (let at = 0; at < rowsOfCell.length; at++) {
+    const rows = rowsOfCell[at] as Int32Array
+    let cell: Cell | null = null
+    let entered: ReturnType<Cell['entered']> = []
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i] as number
+      let value = values.getFloat64(row * 8, true)
+      const counter = counterOfRow[row] as number
+      if (counter >= 0) {
+        const earlier = before === null ? NaN : (before[counter] as number)
+        value = value < earlier ? value : earlier === earlier ? value - earlier : NaN
+      }
+      if (!Number.isFinite(value)) continue
+      if (cell === null) {
+        const facts = plan.cells[at] as FoldPlan['cells'][number]
+        cell = window.group(facts.key, () => new Cell(facts, contributorsMax))
+        entered = cell.entered(plan, rows.length)
+      }
+      let contributor = entered[i] ?? null
+      if (contributor === null) {
+        contributor = cell.enter(contributorOfRow[row] as string, deviceOfRow[row] as string)
+        if (contributor !== null) entered[i] = contributor
+      }
+      cell.add(value, offsetsMs === null ? batch.observedMs : batch.observedMs + (offsetsMs[row] as number), contributor)
     }
-    if (!Number.isFinite(value)) continue
-    let cell = cells[at]
-    if (cell === undefined) {
-      const facts = plan.cells[at] as FoldPlan['cells'][number]
-      cell = window.group(facts.key, () => new Cell(facts, contributorsMax))
-      cells[at] = cell
-    }
-    const atMs = offsetsMs === null ? batch.observedMs : batch.observedMs + (offsetsMs[row] as number)
-    cell.add(value, atMs, contributorOfRow[row] as string, deviceOfRow[row] as string)
   }
 }

@@ -5,8 +5,8 @@
  * samples; sums are added in the order of the log, so a replay gives the same bytes (W3).
  */
 import type { ContributorKind, WindowPartial } from '../../schemas/records.ts'
-import { Contributors } from './contributors.ts'
-import { bucketIndex, ExponentialHistogram, SCALE_MAX } from './exponential-histogram.ts'
+import { contribute, Contributors, type Contributor } from './contributors.ts'
+import { bucketIndex, ExponentialHistogram } from './exponential-histogram.ts'
 
 /** Device ids kept per cell; more set the overflow flag. */
 export const DEVICE_IDS_MAX = 65_536
@@ -33,14 +33,31 @@ export class Cell {
   readonly histogram: ExponentialHistogram = new ExponentialHistogram()
   readonly contributors: Contributors
   readonly deviceIds: Set<string> = new Set()
+  private readonly slots = new Map<object, (Contributor | undefined)[]>()
 
   constructor(facts: CellFacts, contributorFactsMax: number) {
     this.facts = facts
     this.contributors = new Contributors(contributorFactsMax)
   }
 
-  /** Adds a finite value of one device. */
-  add(value: number, atMs: number, contributor: string, deviceId: string): void {
+  /**
+   * Per row of a plan's cell: the contributor its values go to, once `enter` said so. Rows of the same plan go the same way for as long as the cell
+   * lives, so names are looked up once a plan and not once a sample.
+   */
+  entered(plan: object, rows: number): (Contributor | undefined)[] {
+    let slots = this.slots.get(plan)
+    if (slots === undefined) this.slots.set(plan, (slots = Array.from<undefined>({ length: rows })))
+    return slots
+  }
+
+  /** The contributor and the device of a value; null where the bound leaves the contributor out. Of no effect the second time. */
+  enter(contributor: string, deviceId: string): Contributor | null {
+    this.addDevice(deviceId)
+    return this.contributors.enter(contributor, this.histogram.scale)
+  }
+
+  /** Adds a finite value of a contributor that entered. */
+  add(value: number, atMs: number, contributor: Contributor | null): void {
     this.count++
     this.sum += value
     if (value < this.min) this.min = value
@@ -54,9 +71,7 @@ export class Cell {
       index = bucketIndex(value)
       this.histogram.addIndexed(index)
     } else this.histogram.add(value)
-    const isNew = this.contributors.add(contributor, value, 1, index, SCALE_MAX, this.histogram.scale)
-    // Where devices are the contributors, one known as contributor is known as device.
-    if (isNew || this.facts.contributorKind !== 'device') this.addDevice(deviceId)
+    if (contributor !== null) contribute(contributor, value, index, this.histogram.scale)
   }
 
   /** Slots come sorted by source partition; of equal times the later slot's value is last. */

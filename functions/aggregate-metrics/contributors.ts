@@ -6,13 +6,16 @@
  * A contributor's zero and negative values count in `sum` and `count` only: `bucketCounts` are those of the histogram's positive side.
  */
 import type { ContributorFact } from '../../schemas/records.ts'
+import { SCALE_MAX } from './exponential-histogram.ts'
 
-interface Contributor {
+export interface Contributor {
   sum: number
   count: number
   scale: number
   readonly indexes: number[]
   readonly counts: number[]
+  /** Where the last value went: the next one often goes there too. */
+  lastAt: number
 }
 
 export class Contributors {
@@ -28,29 +31,25 @@ export class Contributors {
     return this.byId.size
   }
 
-  /** `index` of the value at `indexScale`, null for a value that is not positive; `scale` = the cell's now. False if `id` was known before. */
-  add(id: string, sum: number, count: number, index: number | null, indexScale: number, scale: number): boolean {
-    let c = this.byId.get(id)
-    const isNew = c === undefined
-    if (c === undefined) {
-      if (this.byId.size >= this.max) {
-        this.isOverflown = true
-        return true
-      }
-      c = { sum: 0, count: 0, scale, indexes: [], counts: [] }
-      this.byId.set(id, c)
+  /** The contributor of `id`, made on first use at the cell's scale; null and the flag beyond the bound. */
+  enter(id: string, scale: number): Contributor | null {
+    const known = this.byId.get(id)
+    if (known !== undefined) return known
+    if (this.byId.size >= this.max) {
+      this.isOverflown = true
+      return null
     }
-    c.sum += sum
-    c.count += count
-    if (index !== null) bump(lowered(c, scale), index >> (indexScale - c.scale), count)
-    return isNew
+    const made: Contributor = { sum: 0, count: 0, scale, indexes: [], counts: [], lastAt: 0 }
+    this.byId.set(id, made)
+    return made
   }
 
   /** A fact of a partial whose histogram stands at `offset` and `factScale`. */
   merge(fact: ContributorFact, offset: number, factScale: number, scale: number): void {
-    this.add(fact.id, fact.sum, fact.count, null, factScale, scale)
-    const c = this.byId.get(fact.id)
-    if (c === undefined) return
+    const c = this.enter(fact.id, scale)
+    if (c === null) return
+    c.sum += fact.sum
+    c.count += fact.count
     lowered(c, scale)
     fact.bucketCounts.forEach((count, i) => count > 0 && bump(c, (offset + i) >> (factScale - c.scale), count))
   }
@@ -62,13 +61,23 @@ export class Contributors {
       const { indexes, counts } = lowered(c, scale)
       let buckets = 0
       for (const index of indexes) buckets = Math.max(buckets, index - offset + 1)
-      const bucketCounts: number[] = []
-      for (let i = 0; i < buckets; i++) bucketCounts.push(0)
+      const bucketCounts = Array.from<number>({ length: buckets }).fill(0)
       for (let i = 0; i < indexes.length; i++) bucketCounts[(indexes[i] as number) - offset] = counts[i] as number
       facts.push({ id, sum: c.sum, count: c.count, bucketCounts })
     }
     return facts.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
+}
+
+/** Adds one value; `index` of it at `SCALE_MAX`, null where it is not positive; `scale` = the cell's now. */
+export function contribute(c: Contributor, value: number, index: number | null, scale: number): void {
+  c.sum += value
+  c.count++
+  if (index === null) return
+  if (c.scale > scale) lowered(c, scale)
+  const at = index >> (SCALE_MAX - c.scale)
+  if (c.indexes[c.lastAt] === at) c.counts[c.lastAt] = (c.counts[c.lastAt] as number) + 1
+  else bump(c, at, 1)
 }
 
 /** Brings a contributor down to `scale`, merging buckets that fall together. */
@@ -86,9 +95,11 @@ function lowered(c: Contributor, scale: number): Contributor {
 
 function bump(c: Contributor, index: number, count: number): void {
   const at = c.indexes.indexOf(index)
-  if (at >= 0) c.counts[at] = (c.counts[at] as number) + count
-  else {
-    c.indexes.push(index)
+  if (at >= 0) {
+    c.counts[at] = (c.counts[at] as number) + count
+    c.lastAt = at
+  } else {
+    c.lastAt = c.indexes.push(index) - 1
     c.counts.push(count)
   }
 }

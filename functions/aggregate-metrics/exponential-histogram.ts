@@ -76,7 +76,10 @@ export class ExponentialHistogram {
 
   /** Adds a positive value whose index is known. */
   addIndexed(index: number): void {
-    this.count(this.positive, index, SCALE_MAX, 1)
+    const { offset, counts } = this.positive
+    const at = (index >> (SCALE_MAX - this.scale)) - offset
+    if (at >= 0 && at < counts.length) counts[at] = (counts[at] as number) + 1
+    else this.count(this.positive, index, SCALE_MAX, 1)
   }
 
   merge(other: Histogram): void {

@@ -1,7 +1,7 @@
 /**
  * How the rows of a node's batches go into cells: worked out once per shape, used for every batch of that shape.
  *
- * Owns: decoding of layout and index columns, the check that they fit together (SLU_RECORD_UNDECODABLE), row → cell, contributor, device, counter;
+ * Owns: decoding of layout and index columns, the check that they fit together (SLU_RECORD_UNDECODABLE), cell → rows, row → contributor, device, counter;
  * the cache per node and source while the bytes are equal (a pure cache, bounded). Rows of devices without a pool, of metrics that are not
  * aggregated, of kind `state` and of metrics unknown here have no cell.
  */
@@ -16,11 +16,13 @@ import { cellKey } from './cell-key.ts'
 export const UNATTRIBUTED = 'unattributed'
 
 export interface FoldPlan {
+  /** Node and source: whose batches these are, as one text. */
+  readonly owner: string
   readonly rows: number
   /** Distinct cells of this shape. */
   readonly cells: readonly CellFacts[]
-  /** Per row: index in `cells`, or -1. */
-  readonly cellOfRow: Int32Array
+  /** Per cell: its rows, ascending. Rows without a cell are in none. */
+  readonly rowsOfCell: readonly Int32Array[]
   readonly contributorOfRow: readonly string[]
   readonly deviceOfRow: readonly string[]
   /** Per row: index among the counters, or -1 where the value is taken as it stands. */
@@ -41,12 +43,10 @@ export function uint16Column(bytes: Buffer): Uint16Array {
   return column
 }
 
-/** Copied, so that the view is aligned. Throws SLU_RECORD_UNDECODABLE if it is not `rows` long. */
-export function float64Column(bytes: Buffer, rows: number): Float64Array {
+/** Row i at byte 8·i, little endian; a view, for the bytes lie unaligned in a fetch. Throws SLU_RECORD_UNDECODABLE if it is not `rows` long. */
+export function float64Column(bytes: Buffer, rows: number): DataView {
   if (bytes.length !== rows * 8) throw undecodable(`${bytes.length} bytes of values for ${rows} rows`)
-  const column = new Float64Array(rows)
-  Buffer.from(column.buffer).set(bytes)
-  return column
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
 export function int32Column(bytes: Buffer, rows: number): Int32Array {
@@ -61,6 +61,8 @@ function contributorOf(kind: CellFacts['contributorKind'], device: LayoutDevice,
   return kind === 'facility' ? node : (device.tenant ?? UNATTRIBUTED)
 }
 
+const ownerOf = (batch: NodeBatch): string => `${batch.node}|${batch.source.kind}`
+
 export function makeFoldPlan(batch: NodeBatch, codecs: Codecs): FoldPlan {
   const { deviceIndex, metricIndex } = batch
   if (deviceIndex.length !== metricIndex.length || deviceIndex.length % 2 !== 0) throw undecodable('index columns differ in length')
@@ -70,7 +72,7 @@ export function makeFoldPlan(batch: NodeBatch, codecs: Codecs): FoldPlan {
   const rows = devices.length
   const cells: CellFacts[] = []
   const cellByKey = new Map<string, number>()
-  const cellOfRow = new Int32Array(rows).fill(-1)
+  const rowsOfCell: number[][] = []
   const counterOfRow = new Int32Array(rows).fill(-1)
   const contributorOfRow: string[] = []
   const deviceOfRow: string[] = []
@@ -88,16 +90,18 @@ export function makeFoldPlan(batch: NodeBatch, codecs: Codecs): FoldPlan {
     if (cell === undefined) {
       cell = cells.push(facts) - 1
       cellByKey.set(facts.key, cell)
+      rowsOfCell.push([])
     }
-    cellOfRow[row] = cell
+    rowsOfCell[cell]?.push(row)
     if (metric.kind !== 'counter') continue
     counterOfRow[row] = counters.length
     counters.push({ row, key: `${device.id}|${cellKey('', metric.name, metric.attributes)}`, startMs: metric.startMs })
   }
   return {
+    owner: ownerOf(batch),
     rows,
     cells,
-    cellOfRow,
+    rowsOfCell: rowsOfCell.map((list) => Int32Array.from(list)),
     contributorOfRow,
     deviceOfRow,
     counterOfRow,
@@ -129,7 +133,7 @@ export type PlanCache = (batch: NodeBatch, codecs: Codecs) => FoldPlan
 export function createPlanCache(max = 100_000): PlanCache {
   const cache = new Map<string, Cached>()
   return (batch, codecs) => {
-    const key = `${batch.node}|${batch.source.kind}`
+    const key = ownerOf(batch)
     const hit = cache.get(key)
     if (hit !== undefined && hit.layout.equals(batch.layout) && hit.deviceIndex.equals(batch.deviceIndex) && hit.metricIndex.equals(batch.metricIndex)) return hit.plan
     const plan = makeFoldPlan(batch, codecs)

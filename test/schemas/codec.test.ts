@@ -32,6 +32,28 @@ test('codec: a record comes back equal from the single-object frame, and the fra
   t.is(codecs.nameOf(bytes), 'WindowMarker')
 })
 
+test('codec: a value that ends early or goes on behind its record is undecodable, whether its writer is ours or foreign', (t) => {
+  const codecs = testCodecs()
+  const ours = codecs.encode('WindowMarker', marker)
+  const foreign = Buffer.from(ours)
+  // A field of no bytes: the same value under another fingerprint.
+  const schema = shippedSchemas().get('WindowMarker') as { readonly fields: readonly object[] }
+  codecs.addWriter('WindowMarker', { ...schema, fields: [...schema.fields, { name: 'extra', type: 'null' }] } as never).copy(foreign, 2)
+  for (const bytes of [ours, foreign]) {
+    t.like(codecs.decode('WindowMarker', bytes), marker)
+    for (const wrong of [bytes.subarray(0, -1), Buffer.concat([bytes, Buffer.from([0])]), bytes.subarray(0, 10)])
+      t.is(
+        codeOf(() => codecs.decode('WindowMarker', wrong)),
+        'SLU_RECORD_UNDECODABLE',
+      )
+  }
+  const bare = codecs.encodeBare('WindowMarker', marker)
+  t.is(
+    codeOf(() => codecs.decodeBare('WindowMarker', Buffer.concat([bare, bare]))),
+    'SLU_RECORD_UNDECODABLE',
+  )
+})
+
 test('codec: the scratch buffer is never shared with a caller, a later encode does not change earlier bytes', (t) => {
   const codecs = testCodecs()
   const first = codecs.encode('WindowMarker', marker)

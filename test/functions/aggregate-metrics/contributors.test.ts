@@ -1,11 +1,16 @@
 import test from 'ava'
-import { Contributors } from '../../../functions/aggregate-metrics/contributors.ts'
+import { contribute, Contributors } from '../../../functions/aggregate-metrics/contributors.ts'
+
+const add = (c: Contributors, id: string, value: number, index: number | null, scale: number): void => {
+  const contributor = c.enter(id, scale)
+  if (contributor !== null) contribute(contributor, value, index, scale)
+}
 
 test('contributors: buckets follow the histogram down to its scale and start at its offset', (t) => {
   const c = new Contributors(10)
-  c.add('b', 1.5, 1, 40, 20, 20)
-  c.add('b', 2.5, 1, 41, 20, 20)
-  c.add('a', 0, 1, null, 20, 19)
+  add(c, 'b', 1.5, 40, 20)
+  add(c, 'b', 2.5, 41, 20)
+  add(c, 'a', 0, null, 19)
   t.deepEqual(c.toRecord(10, 18), [
     { id: 'a', sum: 0, count: 1, bucketCounts: [] },
     { id: 'b', sum: 4, count: 2, bucketCounts: [2] },
@@ -14,10 +19,10 @@ test('contributors: buckets follow the histogram down to its scale and start at 
 
 test('contributors: beyond the bound nobody is added and the flag says so; those known still count', (t) => {
   const c = new Contributors(1)
-  c.add('a', 1, 1, 0, 20, 20)
+  add(c, 'a', 1, 0, 20)
   t.false(c.isOverflown)
-  c.add('b', 1, 1, 0, 20, 20)
-  c.add('a', 1, 1, 0, 20, 20)
+  add(c, 'b', 1, 0, 20)
+  add(c, 'a', 1, 0, 20)
   c.merge({ id: 'z', sum: 1, count: 1, bucketCounts: [1] }, 0, 20, 20)
   t.true(c.isOverflown)
   t.is(c.size, 1)
