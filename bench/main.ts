@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- <name> [--json]`: runs one benchmark of `bench/`.
+ * `npm run bench -- <name> [group…] [--json]`: runs one benchmark of `bench/`, or some groups of its cases.
  *
  * Owns: the list of benchmarks and the output: with --json one line per case on stdout (design.md §4.4), else the conditions and a table.
  * Exit codes: 0 measured, 1 no such benchmark.
@@ -11,6 +11,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   telemetry: async () => (await import('./telemetry.ts')).telemetry,
   router: async () => (await import('./router.ts')).routerBench,
   pipeline: async () => (await import('./pipeline.ts')).pipelineBench,
+  runtime: async () => (await import('./runtime.ts')).runtimeBench,
 }
 
 const row = (result: BenchCase): string => {
@@ -20,10 +21,10 @@ const row = (result: BenchCase): string => {
 
 async function main(args: readonly string[]): Promise<number> {
   const isJson = args.includes('--json')
-  const name = args.find((arg) => !arg.startsWith('--'))
+  const [name, ...only] = args.filter((arg) => !arg.startsWith('--'))
   const load = name === undefined ? undefined : benches[name]
   if (name === undefined || load === undefined) {
-    process.stderr.write(`usage: npm run bench -- <name> [--json]\nbenchmarks: ${Object.keys(benches).join(', ')}\n`)
+    process.stderr.write(`usage: npm run bench -- <name> [group…] [--json]\nbenchmarks: ${Object.keys(benches).join(', ')}\n`)
     return 1
   }
   const bench = await load()
@@ -37,7 +38,7 @@ async function main(args: readonly string[]): Promise<number> {
   await bench.run((result) => {
     const line = isJson ? JSON.stringify({ bench: name, ...result, conditions }) : row(result)
     process.stdout.write(`${line}\n`)
-  })
+  }, only)
   return 0
 }
 

@@ -20,7 +20,8 @@ export interface Bench {
   /** The one question it answers. */
   readonly question: string
   readonly conditions: Conditions
-  run(report: (result: BenchCase) => void): void | Promise<void>
+  /** `only`: the groups asked for by name; none = all. */
+  run(report: (result: BenchCase) => void, only: readonly string[]): void | Promise<void>
 }
 
 /** The machine, as every benchmark states it. */
