@@ -8,7 +8,7 @@
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogDriver } from '../schemas/log.ts'
-import { isMarker, readDeadLetter, RedrivenOffsets, redriveRecord, redrivenMarker, type DeadLetter } from '../streams/redrive.ts'
+import { inOrder, isMarker, readDeadLetter, RedrivenOffsets, redriveRecord, redrivenMarker, type DeadLetter } from '../streams/redrive.ts'
 import type { Invocation } from './invocation.ts'
 import { loadSite } from './load-site.ts'
 import { openLog } from './open-log.ts'
@@ -211,7 +211,7 @@ export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice):
       for await (const { source } of chosen(dlq, choice)) if (!partitions.has(source.topic)) throw new SluiceError('SLU_LOG_TOPIC_MISSING', source.topic)
       let count = 0
       for await (const batch of batches(chosen(dlq, choice))) {
-        await producer.transaction([...batch.map((l) => redriveRecord(l, partitions.get(l.source.topic) ?? 0)), redrivenMarker(batch)])
+        await producer.transaction([...inOrder(batch).map((l) => redriveRecord(l, partitions.get(l.source.topic) ?? 0)), redrivenMarker(batch)])
         count += batch.length
       }
       return count

@@ -170,8 +170,8 @@ export const errors = {
     'the log driver has no transactions that hold offsets',
     'fatal',
     2,
-    '`delivery: transactional` puts outputs and the source offset into one transaction; this driver cannot.',
-    'Use delivery: at-least-once, or another log.driver.',
+    '`delivery: transactional` and `park: key` write in fenced transactions; this driver cannot.',
+    'Leave the option out, or use another log.driver.',
   ),
   SLU_LOG_STORAGE: row(
     'the embedded log cannot write its files',
@@ -229,6 +229,20 @@ export const errors = {
     'Correct the clock of the producer.',
   ),
   SLU_RECORD_REFUSED: row('a handler refused the record', 'dead-letter', 1, 'Thrown by handlers of your own; see its message.', 'Correct the record and redrive it.', 422),
+  SLU_RECORD_KEY_PARKED: row(
+    'an earlier record of its key is parked',
+    'dead-letter',
+    1,
+    'The function parks by key (D4): what follows a record that could not be handled waits behind it in the DLQ.',
+    'Correct what the first dead letter of the key says, then `sluice dlq retry <topic>`: all of the key come back in order.',
+  ),
+  SLU_RECORD_PARKED_FULL: row(
+    'as many records are parked by key as the function may remember',
+    'hold',
+    2,
+    'One more would be forgotten, and the order of its key lost (D4). The record waits and is tried again.',
+    'Correct the cause and put the dead letters back: `sluice dlq ls`, `sluice dlq retry`; or raise parkedRecordsMax of the function.',
+  ),
   SLU_HANDLER_FAILED: row(
     'a handler threw',
     'dead-letter',

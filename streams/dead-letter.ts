@@ -11,6 +11,11 @@ import type { Parked } from './processor.ts'
 export const HEADER_CODE = 'sluice.error.code'
 export const HEADER_ATTEMPTS = 'sluice.attempts'
 
+/** On a dead letter that parks its key: the offset under which the record first stood in its partition (D4). */
+export const HEADER_ORDER = 'sluice.park.order'
+/** On a record that was put back: tries before it was parked (D1). */
+export const HEADER_TRIED = 'sluice.redrive.attempts'
+
 /** Kafka Connect's prefix of what a dead letter says of itself. */
 export const CONNECT = '__connect.errors.'
 const TEXT_CHARS_MAX = 4096
@@ -44,8 +49,17 @@ const stackOf = (error: SluiceError): string => {
   return [...causeChain(error), root.stack ?? ''].join('\n')
 }
 
-/** `isShort` leaves out message and stack: for a record so near the topic's limit that the full headers do not fit. */
-export function deadLetterRecord(parked: Parked, facts: DeadLetterFacts, attempts: number, isShort = false): OutRecord {
+/** Tries in earlier rounds, before it was put back. */
+function triedBefore(record: LogRecord): number {
+  const text = record.headers.findLast(([name]) => name === HEADER_TRIED)?.[1].toString('latin1') ?? ''
+  return /^\d{1,9}$/.test(text) ? Number(text) : 0
+}
+
+/**
+ * `attempts` = tries of this round; those before a redrive are added (D1). `isShort` leaves out message and stack: for a record so near the topic's
+ * limit that the full headers do not fit. `order`: the dead letter parks its key (D4).
+ */
+export function deadLetterRecord(parked: Parked, facts: DeadLetterFacts, attempts: number, isShort = false, order: bigint | null = null): OutRecord {
   const { record, error } = parked
   const cause = error.cause instanceof Error ? error.cause : error
   const coordinates = [
@@ -62,7 +76,7 @@ export function deadLetterRecord(parked: Parked, facts: DeadLetterFacts, attempt
     header(`${CONNECT}exception.message`, causeChain(error).join(': ')),
     header(`${CONNECT}exception.stacktrace`, stackOf(error)),
   ]
-  const ours = [header(HEADER_CODE, error.code), header(HEADER_ATTEMPTS, String(attempts))]
+  const ours = [header(HEADER_CODE, error.code), header(HEADER_ATTEMPTS, String(attempts + triedBefore(record))), ...(order === null ? [] : [header(HEADER_ORDER, String(order))])]
   return beside(record, '.dlq', facts, [...coordinates, ...(isShort ? [] : why), ...ours])
 }
 

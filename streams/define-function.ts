@@ -49,6 +49,13 @@ export interface TaskContext extends FunctionContext {
   readonly carrier: Readonly<Record<string, string>>
 }
 
+/** D4: a record that cannot be handled diverts the later records of its key to the DLQ, in order, until they are put back. */
+export interface ParkByKey {
+  readonly park?: 'key'
+  /** Records parked per partition that are remembered; above it records wait. Default 100,000. */
+  readonly parkedRecordsMax?: number
+}
+
 interface Named {
   readonly name: string
   /** Logical input topics. */
@@ -59,7 +66,7 @@ interface Named {
   readonly recordBytesMax?: number
 }
 
-export interface MapFunction<T> extends Named {
+export interface MapFunction<T> extends Named, ParkByKey {
   readonly kind: 'map'
   /** Throws a SluiceError (else SLU_RECORD_UNDECODABLE) to dead-letter the record. */
   decode(record: LogRecord, context: FunctionContext): T
@@ -214,7 +221,7 @@ export interface OnceOptions<T> {
 }
 
 /** An async effect per record (T1–T3). Emits are written, acknowledged, then the offset may move on. */
-export interface TaskFunction<T> extends Named {
+export interface TaskFunction<T> extends Named, ParkByKey {
   readonly kind: 'task'
   readonly order: 'partition' | 'key' | 'unordered'
   readonly concurrency: number
@@ -293,6 +300,7 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
     if (!definition.outputs.includes(definition.partialsTopic)) fail('outputs must hold partialsTopic')
   }
   checkDeliveryFields(definition, fail)
+  checkParkFields(definition, fail)
   if (definition.kind === 'task' && (!Number.isSafeInteger(definition.concurrency) || definition.concurrency < 1)) fail('concurrency must be at least 1')
   return Object.freeze(definition)
 }
@@ -306,9 +314,25 @@ function checkDeliveryFields(definition: AnyFunction, fail: (field: string) => n
   if (definition.kind === 'task' && definition.once !== undefined) fail('delivery: transactional and once exclude each other: once writes transactions of its own (R1)')
 }
 
+function checkParkFields(definition: AnyFunction, fail: (field: string) => never): void {
+  const { park, parkedRecordsMax: max } = definition as { readonly park?: unknown; readonly parkedRecordsMax?: unknown }
+  if (max !== undefined && !(typeof max === 'number' && Number.isSafeInteger(max) && max >= 1)) fail('parkedRecordsMax must be a whole number from 1')
+  if (park === undefined) return
+  if (park !== 'key') fail('park must be key')
+  if (definition.kind !== 'map' && definition.kind !== 'task') fail(`park: key is for map and task, not ${definition.kind}`)
+  if (definition.kind === 'task' && definition.order === 'unordered') fail('park: key needs order: key or partition')
+  if (definition.kind === 'task' && definition.once !== undefined) fail('park: key and once exclude each other: a request id has one record')
+  if (isTransactional(definition)) fail('park: key and delivery: transactional exclude each other')
+}
+
 /** Whether outputs and source offset go into one transaction. */
 export function isTransactional(definition: AnyFunction): boolean {
   return (definition.kind === 'map' || definition.kind === 'fold' || definition.kind === 'task') && definition.delivery === 'transactional'
+}
+
+/** Whether later records of a parked record's key are diverted (D4). */
+export function isParkingByKey(definition: AnyFunction): definition is AnyFunction & ParkByKey {
+  return (definition.kind === 'map' || definition.kind === 'task') && definition.park === 'key'
 }
 
 function defineLambda(definition: LambdaFunction, fail: (field: string) => never): LambdaFunction {

@@ -3,17 +3,63 @@
  *
  * Owns: the processor of one partition. Stages per record: tick? → size → decode → handle → emits checked. Whatever a record does wrong ends
  * as a dead letter and the next record goes on (D6). A `hold` or `fatal` error is thrown to the loop: nothing of the call was sent, so the
- * same call is made again (C1).
+ * same call is made again (C1). With parking by key a record behind a parked one of its key is not handled but follows it (D4).
  */
+import type { LogRecord } from '../schemas/log.ts'
 import { assertRecordSize, sortEmits } from './emits.ts'
 import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
 import type { FunctionContext, MapFunction } from './define-function.ts'
-import { NO_EFFECTS, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
+import { behind, type Parking } from './parking.ts'
+import { NO_EFFECTS, type Effects, type Outgoing, type ParkEffect, type Parked, type PartitionProcessor } from './processor.ts'
 
 /** Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. */
-export function createMapProcessor<T>(definition: MapFunction<T>, context: FunctionContext): PartitionProcessor {
+export function createMapProcessor<T>(definition: MapFunction<T>, context: FunctionContext, parking: Parking | null = null): PartitionProcessor {
   let nextOffset = 0n
+
+  /** What becomes of a record that is not handled; the effect of it. Throws SLU_RECORD_PARKED_FULL. */
+  const parked = (one: Parked, attempts: number): ParkEffect => {
+    parking?.park(one)
+    return { kind: 'parked', parked: one, attempts }
+  }
+
+  const processAll = (records: readonly LogRecord[], readTo: bigint): Effects => {
+    const out: Outgoing[] = []
+    const deadLetters: Parked[] = []
+    const parkedInTurn: ParkEffect[] = []
+    let handled = 0
+    let skipped = 0
+    for (const record of records) {
+      if (isTick(record)) {
+        skipped++
+        continue
+      }
+      const look = parking?.look(record) ?? 'handle'
+      if (look === 'settled') skipped++
+      if (look === 'divert') parkedInTurn.push(parked(behind(record), 0))
+      if (look !== 'handle') continue
+      let stage: Parked['stage'] = 'decode'
+      try {
+        assertRecordSize(record, definition)
+        const value = definition.decode(record, context)
+        stage = 'handle'
+        const emits = sortEmits(definition.handle(value, record, context), record, definition)
+        out.push(...emits.outgoing)
+        deadLetters.push(...emits.parked)
+        if (parking?.handled(record) === true) parkedInTurn.push({ kind: 'handled', record })
+        handled++
+      } catch (thrown) {
+        const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
+        if (action === 'hold' || action === 'fatal') throw error
+        const one = { record, error, stage }
+        if (parking === null) deadLetters.push(one)
+        else parkedInTurn.push(parked(one, 1))
+      }
+    }
+    nextOffset = readTo
+    const effects = effectsOf(out, deadLetters, handled, skipped)
+    return parking === null ? effects : { ...effects, parked: parkedInTurn }
+  }
 
   return {
     needs: [],
@@ -22,32 +68,13 @@ export function createMapProcessor<T>(definition: MapFunction<T>, context: Funct
       return { nextOffset: committed?.nextOffset ?? 'start', effects: NO_EFFECTS }
     },
     process: (records, readTo) => {
-      const out: Outgoing[] = []
-      const deadLetters: Parked[] = []
-      let handled = 0
-      let skipped = 0
-      for (const record of records) {
-        if (isTick(record)) {
-          skipped++
-          continue
-        }
-        let stage: Parked['stage'] = 'decode'
-        try {
-          assertRecordSize(record, definition)
-          const value = definition.decode(record, context)
-          stage = 'handle'
-          const { outgoing, parked } = sortEmits(definition.handle(value, record, context), record, definition)
-          out.push(...outgoing)
-          deadLetters.push(...parked)
-          handled++
-        } catch (thrown) {
-          const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
-          if (action === 'hold' || action === 'fatal') throw error
-          deadLetters.push({ record, error, stage })
-        }
+      parking?.begin()
+      try {
+        return processAll(records, readTo)
+      } catch (thrown) {
+        parking?.undo()
+        throw thrown
       }
-      nextOffset = readTo
-      return effectsOf(out, deadLetters, handled, skipped)
     },
     checkpoint: () => ({ nextOffset, metadata: '' }),
   }

@@ -4,13 +4,13 @@
  * Owns: the order in which a partition is taken over. Folds: fenced producer first, then the state topic to its end, then `begin` (C8). Windows
  * and their combination: what `begin` needs, then `begin` (W6). Tasks: at once; the partition opens itself while records arrive, so that
  * nothing here holds the poll (T3, R1). Transactional delivery of any kind: fenced producer first, then the committed offset as it stands behind
- * the fence; the one that came with the assignment may be older. Rows are read committed-only. What the log refuses meanwhile is tried again until
+ * the fence; the one that came with the assignment may be older. Parking by key: fenced producer, then what the DLQ says (D4). Rows are read committed-only. What the log refuses meanwhile is tried again until
  * the partition is given up.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '../schemas/log.ts'
 import { attributeNames } from '../schemas/telemetry-names.ts'
-import { isTransactional, type AnyFunction, type FunctionContext } from './define-function.ts'
+import { isParkingByKey, isTransactional, type AnyFunction, type FunctionContext } from './define-function.ts'
 import { createCombineProcessor } from './combine.ts'
 import { decodeCombineMetadata, decodeWindowMetadata } from './commit-metadata.ts'
 import { createFencedWriter } from './fenced-writer.ts'
@@ -19,6 +19,7 @@ import { createLambdaPartition } from './lambda.ts'
 import { createMapProcessor } from './map.ts'
 import { createOncePartition } from './once.ts'
 import { createPartitionLoop, type PartitionLoopOptions } from './partition-loop.ts'
+import { createParking, PARKED_RECORDS_MAX, type Parking } from './parking.ts'
 import { createPartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
@@ -70,7 +71,6 @@ export const localise = (record: LogRecord, topicPrefix: string): LogRecord => (
 function createProcessor(options: OpenPartitionOptions): PartitionProcessor {
   const { definition, context } = options.parts
   const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { [attributeNames.function]: definition.name })
-  if (definition.kind === 'map') return createMapProcessor(definition, context)
   if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report)
   const { topic, partition } = options
   if (definition.kind === 'combine') return createCombineProcessor(definition, { topic, partition, context })
@@ -145,6 +145,22 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   const committed = writer === null ? options.committed : await sink.persist(() => writer.open())
   const transactional = writer === null ? null : { ...createTransactionalSink(sink, writer, definition.kind === 'fold'), close: () => writer.close() }
   const start = committed?.nextOffset ?? logStart
+  const parking: Parking | null = isParkingByKey(definition)
+    ? createParking({
+        environment,
+        driver: parts.driver,
+        reader: parts.reader,
+        producer: parts.producer,
+        producerName: fencedName,
+        brokerTopic: at.topic,
+        partition,
+        parkedRecordsMax: definition.parkedRecordsMax ?? PARKED_RECORDS_MAX,
+        sink,
+        prove: () => options.prove(),
+        hash: parts.hash,
+        signal: abort.signal,
+      })
+    : null
   if (definition.kind === 'task') {
     let running: RunningPartition | null = null
     const { once: rules } = definition
@@ -165,7 +181,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
             signal: abort.signal,
             committed: () => running?.lastCommitted() ?? committed,
           })
-    running = createTaskPartition({ ...parts, definition, environment, topic, partition, committed, start, sink, once, transactional, abort })
+    running = createTaskPartition({ ...parts, definition, environment, topic, partition, committed, start, sink, once, transactional, parking, abort })
     return { running, nextOffset: committed?.nextOffset ?? 'start' }
   }
   if (definition.kind === 'lambda') {
@@ -174,7 +190,8 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   }
   const fenced = definition.kind === 'fold' && writer === null ? createFencedWriter(parts.driver, fencedName, () => options.prove(), abort.signal) : null
   if (fenced !== null) await sink.persist(() => fenced.open())
-  const processor = createProcessor(options)
+  if (parking !== null) await parking.open(start, committed?.metadata ?? '')
+  const processor = definition.kind === 'map' ? createMapProcessor(definition, parts.context, parking) : createProcessor(options)
   const rows = new Map<string, LogRecord[]>()
   // W6, W7: windows read markers back only where commit metadata is lost.
   const isRestored = committed !== null && hasWindowMetadata(definition, committed.metadata)
@@ -192,6 +209,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
     sink,
     fenced,
     transactional,
+    parking,
     abort,
     endOffset: options.endOffset,
     aligned: parts.aligned,

@@ -20,7 +20,8 @@ import { retryDelayMs, sleep } from './retry.ts'
 import { traced, type PartitionSink } from './partition-sink.ts'
 import type { FencedWriter } from './fenced-writer.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
-import type { Effects, Outgoing, PartitionProcessor } from './processor.ts'
+import type { Parking } from './parking.ts'
+import type { Effects, Outgoing, ParkEffect, PartitionProcessor } from './processor.ts'
 import type { TransactionalSink } from './transactional-sink.ts'
 
 const LINKS_MAX = 32
@@ -40,6 +41,8 @@ export interface PartitionLoopOptions {
   readonly fenced: FencedWriter | null
   /** Outputs, dead letters and offset in one transaction; null = written, then committed. */
   readonly transactional: (TransactionalSink & { close(): Promise<void> }) | null
+  /** D4; null = a dead letter holds nothing back. */
+  readonly parking: Parking | null
   readonly abort: AbortController
   /** The end of the log as last seen. */
   readonly endOffset: () => bigint | null
@@ -49,7 +52,7 @@ export interface PartitionLoopOptions {
 
 /** Why over 70 lines: one state machine over the queue and the acknowledged checkpoint. */
 export function createPartitionLoop(options: PartitionLoopOptions): RunningPartition {
-  const { environment, processor, sink, fenced, transactional, abort, topic, partition, aligned } = options
+  const { environment, processor, sink, fenced, transactional, parking, abort, topic, partition, aligned } = options
   const { clock, telemetry, stats } = environment
   const queue: Chunk[] = []
   const attributes = {
@@ -86,10 +89,23 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   /** `to` = the checkpoint behind these effects; null where they belong to no record. */
   const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>, to: Committed | null): Promise<void> => {
     if (transactional !== null) await transactional.write({ outgoing: effects.batches.flatMap((b) => traced(b.records, carrier)), deadLetters: effects.deadLetters }, to)
+    else if (parking !== null) await applyParking(parking, effects, carrier)
     else await applyInTurn(effects, carrier)
     stats.skipped += effects.skipped
     stats.windowsClosed += effects.windowsClosed
     if (effects.windowsClosed > 0) telemetry.count(metricNames.windowsClosed, effects.windowsClosed, { [attributeNames.function]: environment.functionName })
+  }
+
+  /** Outputs first: a note that a copy was handled says that its outputs are there (D4). */
+  const applyParking = async (parked: Parking, effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
+    const offsetOf = (effect: ParkEffect): bigint => (effect.kind === 'parked' ? effect.parked.record : effect.record).offset
+    const told = new Map((effects.parked ?? []).map((effect) => [offsetOf(effect), effect]))
+    await sink.deadLetters(effects.deadLetters)
+    await parked.send(
+      effects.batches.flatMap((batch) => traced(batch.records, carrier)),
+      told,
+    )
+    await Promise.all([...told].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, effect]) => parked.write(effect)))
   }
 
   const applyInTurn = async (effects: Effects, carrier: Readonly<Record<string, string>>): Promise<void> => {
@@ -108,6 +124,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   /** C1, W5: called only when every effect so far is acknowledged. */
   const offer = (): void => {
     acknowledged = processor.checkpoint()
+    if (parking !== null) acknowledged = { ...acknowledged, metadata: parking.metadata(acknowledged.nextOffset) }
     if (transactional !== null) committed = acknowledged
     environment.onProgress()
   }
@@ -262,6 +279,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       aligned?.alignment.changed()
       await fenced?.close()
       await transactional?.close()
+      await parking?.close()
     },
     uncommitted: () => {
       if (acknowledged === null || transactional !== null) return null

@@ -36,7 +36,7 @@ export interface PartitionSink {
   persist<T>(write: () => Promise<T>, isDeadLetter?: boolean): Promise<T>
   toOutRecord(outgoing: Outgoing): OutRecord
   /** For who writes by other means than `send` and `deadLetters`; counted by `wasSent` and `wasParked`. */
-  toDeadLetter(parked: Parked, attempts: number, isShort: boolean): OutRecord
+  toDeadLetter(parked: Parked, attempts: number, isShort: boolean, order?: bigint | null): OutRecord
   wasSent(count: number): void
   wasParked(parked: Parked): void
   /** Why the partition stands still, if it does. */
@@ -123,7 +123,8 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     targetPartitions: partitionsOf.get(`${topicPrefix}${record.topic}${suffix}`) ?? 0,
   })
 
-  const toDeadLetter = (parked: Parked, attempts: number, isShort: boolean): OutRecord => deadLetterRecord(parked, factsFor(parked.record, '.dlq'), attempts, isShort)
+  const toDeadLetter = (parked: Parked, attempts: number, isShort: boolean, order: bigint | null = null): OutRecord =>
+    deadLetterRecord(parked, factsFor(parked.record, '.dlq'), attempts, isShort, order)
 
   const wasParked = ({ error }: Parked): void => {
     stats.deadLetters++

@@ -26,6 +26,9 @@ export interface Parked {
   readonly stage: 'decode' | 'handle' | 'window' | 'send'
 }
 
+/** What the DLQ is told of a record where parking goes by key (D4). */
+export type ParkEffect = { readonly kind: 'parked'; readonly parked: Parked; readonly attempts: number } | { readonly kind: 'handled'; readonly record: LogRecord }
+
 export interface Effects {
   /** Sent in order; each list is acknowledged before the next starts. `fenced` lists go through the fenced producer of the partition in one transaction (C8). */
   readonly batches: readonly { readonly fenced: boolean; readonly records: readonly Outgoing[] }[]
@@ -33,6 +36,8 @@ export interface Effects {
   readonly tick?: Outgoing
   readonly late: readonly LogRecord[]
   readonly deadLetters: readonly Parked[]
+  /** In offset order; absent where parking does not go by key. */
+  readonly parked?: readonly ParkEffect[]
   /** Counted, for stats: records folded or handled; skipped = dealt with before (W2) or duplicates (W10). */
   readonly handled: number
   readonly skipped: number

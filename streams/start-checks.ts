@@ -7,7 +7,7 @@
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogDriver, TopicInfo } from '../schemas/log.ts'
-import { isTransactional, type AnyFunction } from './define-function.ts'
+import { isParkingByKey, isTransactional, type AnyFunction } from './define-function.ts'
 
 /** Every logical topic the function touches. */
 export function topicsOf(definition: AnyFunction): string[] {
@@ -20,7 +20,8 @@ export function topicsOf(definition: AnyFunction): string[] {
 
 /** Throws SLU_LOG_NOT_TRANSACTIONAL. */
 export function checkDriver(definition: AnyFunction, { name, capabilities }: Pick<LogDriver, 'name' | 'capabilities'>): void {
-  if (isTransactional(definition) && !capabilities.transactions) throw new SluiceError('SLU_LOG_NOT_TRANSACTIONAL', `${definition.name} on driver ${name}`)
+  if ((isTransactional(definition) || isParkingByKey(definition)) && !capabilities.transactions)
+    throw new SluiceError('SLU_LOG_NOT_TRANSACTIONAL', `${definition.name} on driver ${name}`)
 }
 
 /** Throws SLU_LOG_TOPIC_MISSING or SLU_LOG_TOPIC_MISCONFIGURED. */
@@ -38,6 +39,11 @@ export function checkTopics(definition: AnyFunction, topicPrefix: string, infos:
       if (info(input).timestampType !== 'LogAppendTime') refuse(`${topicPrefix}${input} has ${info(input).timestampType}, must have LogAppendTime`)
   if (definition.kind === 'fold' && !info(definition.stateTopic).cleanup.includes('compact'))
     refuse(`${topicPrefix}${definition.stateTopic} is not compacted (cleanup ${info(definition.stateTopic).cleanup})`)
+  if (isParkingByKey(definition))
+    for (const input of definition.inputs) {
+      const [own, beside] = [info(input).partitions, info(`${input}.dlq`).partitions]
+      if (beside < own) refuse(`${topicPrefix}${input}.dlq has ${beside} partitions, ${topicPrefix}${input} ${own}; with park: key it must have as many (D4)`)
+    }
   if (once === undefined) return
   const [requests] = definition.inputs
   if (definition.inputs.length !== 1 || requests === undefined) refuse('a function with `once` has exactly one input (R1)')

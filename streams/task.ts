@@ -6,6 +6,7 @@
  * and acknowledged → done. Invariants: C1 (records finish in any order, the mark waits for the lowest), T1, T2 (one in flight per key; once:
  * per id, so a duplicate waits for the one in flight), C5 (a full pool only makes records wait), D1 (a record that waits for another try keeps
  * its key and gives its place back), D3 (while the DLQ cannot be written nothing new starts), C3 (nothing is written after `close`).
+ * D4 with parking by key: what stands behind a parked record of its key is not tried but follows it to the DLQ, in order.
  * With transactional delivery each record's emits or dead letter and its offset are one transaction; a record refused at decoding waits for its turn.
  * A handler that ignores its abort is given up after `ABORT_GRACE_MS`; what it still does then is its own, its answer is not used.
  * Why over 300 lines: the stages of a record share the mark, the lanes, the places and the abort of the partition; what can be told apart (lanes,
@@ -25,6 +26,7 @@ import { staleEpoch, traced, type PartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import type { Parked } from './processor.ts'
+import { behind, type Parking } from './parking.ts'
 import type { Leavings, TransactionalSink } from './transactional-sink.ts'
 import { outcomeOf, retryDelayMs } from './retry.ts'
 
@@ -46,6 +48,8 @@ export interface TaskPartitionOptions<T> {
   readonly once: OncePartition | null
   /** Emits, dead letters and offset in one transaction; null = written, then committed. */
   readonly transactional: (TransactionalSink & { close(): Promise<void> }) | null
+  /** D4; null = a dead letter holds nothing back. */
+  readonly parking: Parking | null
   readonly abort: AbortController
   /** The member's pool, shared by its partitions. */
   readonly places: Places
@@ -56,8 +60,10 @@ export interface TaskPartitionOptions<T> {
 interface Work<T> {
   readonly record: LogRecord
   readonly value: T
-  /** It cannot be handled: parked when its turn comes, because offsets move in order; `value` is not looked at. */
+  /** It cannot be handled: parked when its turn comes, because offsets and keys go in order; `value` is not looked at. */
   readonly refusal: SluiceError | null
+  /** D4: it was its turn, and nothing of its key stood before it. */
+  isLooked: boolean
   readonly id: string
   readonly digest: string
   /** Tries begun. */
@@ -75,6 +81,7 @@ const workOf = <T>(record: LogRecord, value: T, id: string, digest: string): Wor
   record,
   value,
   refusal: null,
+  isLooked: false,
   id,
   digest,
   attempt: 0,
@@ -86,7 +93,7 @@ const workOf = <T>(record: LogRecord, value: T, id: string, digest: string): Wor
 
 /** Why over 70 lines: one state machine over the records of the partition. */
 export function createTaskPartition<T>(options: TaskPartitionOptions<T>): RunningPartition {
-  const { definition, context, environment, sink, once, transactional, abort, topic, partition } = options
+  const { definition, context, environment, sink, once, transactional, parking, abort, topic, partition } = options
   const { clock, telemetry, stats } = environment
   const mark = createLowWaterMark(options.start)
   const order = createKeyOrder<Work<T>>(definition.once !== undefined && definition.order === 'unordered' ? 'key' : definition.order, definition.concurrency)
@@ -203,7 +210,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       line(work)
     } catch (thrown) {
       const { error } = outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE')
-      if (transactional !== null) line({ ...workOf(record, undefined as T, keyOf(record), ''), refusal: error })
+      if (transactional !== null || parking !== null) line({ ...workOf(record, undefined as T, keyOf(record), ''), refusal: error })
       else track(() => park({ record, error, stage: 'decode' }, 1))
     }
   }
@@ -259,12 +266,16 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       await moveTo(work.record, { outgoing: records, deadLetters: parked }, work.attempt)
       return
     }
-    if (once === null) await sink.send(records)
+    if (parking !== null) {
+      const error = await parking.trySend(records)
+      if (error !== null) throw error
+    } else if (once === null) await sink.send(records)
     else {
       await once.answer(work.id, work.digest, work.record, records)
       stats.out += records.length
     }
     await sink.deadLetters(parked, work.attempt)
+    if (parking?.handled(work.record) === true) await parking.write({ kind: 'handled', record: work.record })
   }
 
   /** The offset moves past `record` together with what it leaves behind. */
@@ -274,17 +285,61 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     committed = to
   }
 
+  /** D4. A key more than may be remembered waits, and its later records with it. */
+  const parkByKey = (parked: Parked, attempts: number): Promise<void> => {
+    ;(parking as Parking).park(parked)
+    return (parking as Parking).write({ kind: 'parked', parked, attempts })
+  }
+
+  /** What stands behind a parked record of its key, and what the DLQ already knows, is not tried. Its lane goes on at once: the line of writes keeps order. */
+  const passBy = (work: Work<T>): 'handle' | 'over' | 'full' => {
+    const { record } = work
+    try {
+      const look = work.isLooked ? 'handle' : (parking?.look(record) ?? 'handle')
+      if (look === 'handle') {
+        work.isLooked = true
+        return 'handle'
+      }
+      if (look === 'settled') {
+        stats.skipped++
+        done(record)
+        return 'over'
+      }
+      const written = parkByKey(behind(record), 0)
+      track(async () => {
+        await written
+        done(record)
+      })
+      return 'over'
+    } catch (thrown) {
+      sink.hold(asSluiceError(thrown, 'SLU_INTERNAL'))
+      return 'full'
+    }
+  }
+
   const parkWork = (work: Work<T>, error: SluiceError, stage: Parked['stage'], attempts: number): Promise<void> => {
     const parked = [{ record: work.record, error, stage }]
+    if (parking !== null) return parkByKey({ record: work.record, error, stage }, attempts)
     return transactional === null ? sink.deadLetters(parked, attempts) : moveTo(work.record, { outgoing: [], deadLetters: parked }, attempts)
+  }
+
+  /** False = it may not be parked now (D4, bound): it waits and is tried again. */
+  const endParked = async (work: Work<T>, error: SluiceError, stage: Parked['stage'], attempts: number): Promise<boolean> => {
+    try {
+      await parkWork(work, error, stage, attempts)
+      if (sink.held()?.code === 'SLU_RECORD_PARKED_FULL') sink.hold(null)
+      return true
+    } catch (thrown) {
+      const refused = asSluiceError(thrown, 'SLU_INTERNAL')
+      if (refused.code !== 'SLU_RECORD_PARKED_FULL') throw thrown
+      sink.hold(refused)
+      return false
+    }
   }
 
   /** One try. Returns whether the work is over. */
   const attempt = async (work: Work<T>): Promise<boolean> => {
-    if (work.refusal !== null) {
-      await parkWork(work, work.refusal, 'decode', 1)
-      return true
-    }
+    if (work.refusal !== null) return endParked(work, work.refusal, 'decode', 1)
     const known = once?.answers().lookUp(work.id, work.digest) ?? 'none'
     if (known === 'same') {
       stats.skipped++
@@ -324,15 +379,23 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
         return false
       }
       if (action === 'retry' && ++work.failures < environment.retry.attemptsMax) return false
-      await parkWork(work, error, 'handle', work.attempt)
-      return true
+      return endParked(work, error, parking !== null && error.code === 'SLU_LOG_RECORD_TOO_LARGE' ? 'send' : 'handle', work.attempt)
     }
   }
 
   const run = async (work: Work<T>): Promise<void> => {
-    let isOver: boolean
+    const passed = passBy(work)
+    if (passed === 'over') {
+      // Not within the call of `pump` that started it: a long lane would pile up.
+      await Promise.resolve()
+      options.places.giveBack()
+      finish(work)
+      pump()
+      return
+    }
+    let isOver = false
     try {
-      isOver = await attempt(work)
+      if (passed === 'handle') isOver = await attempt(work)
     } finally {
       options.places.giveBack()
     }
@@ -373,6 +436,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     try {
       await options.ready
       await once?.open()
+      await parking?.open(options.start, options.committed?.metadata ?? '')
       isReady = true
       pump()
     } catch (thrown) {
@@ -404,13 +468,14 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${topic}/${partition}`))
       await once?.close()
       await transactional?.close()
+      await parking?.close()
     },
     uncommitted: () => {
       if (transactional !== null) return null
       const nextOffset = mark.mark()
       const isSame = nextOffset === (committed?.nextOffset ?? options.start)
       if (isSame && !isIdleProven) return null
-      const metadata = once === null ? '' : once.metadata(nextOffset, lowestAppendMs())
+      const metadata = once?.metadata(nextOffset, lowestAppendMs()) ?? parking?.metadata(nextOffset) ?? ''
       return isSame && metadata === committed?.metadata ? null : { nextOffset, metadata }
     },
     idleSince: (atMs) => {

@@ -239,8 +239,8 @@ export const MUTANTS: readonly Mutant[] = [
     invariants: ['C8', 'D2'],
     file: 'streams/partition-loop.ts',
     edits: [
-      ['    await sink.deadLetters(effects.deadLetters)\n', ''],
-      ['    stats.skipped += effects.skipped\n', '    await sink.deadLetters(effects.deadLetters)\n    stats.skipped += effects.skipped\n'],
+      ['    await sink.late(effects.late)\n    await sink.deadLetters(effects.deadLetters)\n', '    await sink.late(effects.late)\n'],
+      ['    if (effects.tick !== undefined)', '    await sink.deadLetters(effects.deadLetters)\n    if (effects.tick !== undefined)'],
     ],
     simulations: ['fold'],
   },
@@ -328,7 +328,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'attempts-not-told',
     invariants: ['D1'],
     file: 'streams/task.ts',
-    edits: [["await parkWork(work, error, 'handle', work.attempt)", "await parkWork(work, error, 'handle', 1)"]],
+    edits: [["'send' : 'handle', work.attempt)", "'send' : 'handle', 1)"]],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
@@ -356,7 +356,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'dead-letters-dropped',
     invariants: ['D2', 'D6'],
     file: 'streams/partition-loop.ts',
-    edits: [['    await sink.deadLetters(effects.deadLetters)\n', '']],
+    edits: [['    await sink.late(effects.late)\n    await sink.deadLetters(effects.deadLetters)\n', '    await sink.late(effects.late)\n']],
     simulations: ['map', 'fold'],
   },
   {

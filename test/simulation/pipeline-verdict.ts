@@ -160,7 +160,9 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     if (added.join() !== (isShort ? short : full).join() || (isShort && (source.value?.length ?? 0) < 2000)) this.breach(`D2: ${at}: headers ${added.join()}`)
     const said = { code: headerOf(letter, 'sluice.error.code'), stage: headerOf(letter, `${CONNECT}stage`), attempts: Number(headerOf(letter, 'sluice.attempts')) }
     if (due === null) return this.breach(`D6: ${at} (${fate}) is a dead letter: ${JSON.stringify(said)}`)
-    if (said.code !== due.code || said.stage !== due.stage || said.attempts !== due.attempts || headerOf(letter, `${CONNECT}topic`) !== 'in')
+    // D1: tries of earlier rounds come back with a record that was put back.
+    const tried = due.attempts + Number(headerOf(source, 'sluice.redrive.attempts') || 0)
+    if (said.code !== due.code || said.stage !== due.stage || said.attempts !== tried || headerOf(letter, `${CONNECT}topic`) !== 'in')
       this.breach(`D1, D2: ${at} (${fate}): ${JSON.stringify(said)}, must be ${JSON.stringify(due)}`)
     if (this.#letters.has(at) && this.isTransactional) this.#repeated(`the dead letter of ${at}`)
     this.#letters.add(at)

@@ -41,3 +41,16 @@ test('defineFunction: transactional delivery is for kinds whose offsets move in 
   t.regex(problem({ ...task, once: {} }), /once/)
   t.regex(problem({ ...map, kind: 'combine', delivery: 'transactional' }), /not combine/)
 })
+
+test('defineFunction: parking by key is for map and for tasks that keep order; each other combination is named (D4)', (t) => {
+  const task = { ...map, kind: 'task', order: 'key', concurrency: 1, deadlineMs: 1, handle: () => Promise.resolve([]), park: 'key' } as const
+  t.is(problem({ ...map, park: 'key', parkedRecordsMax: 5 }), '')
+  t.is(problem(task), '')
+  t.is(problem({ ...task, order: 'partition' }), '')
+  t.regex(problem({ ...map, park: 'partition' }), /park must be key/)
+  t.regex(problem({ ...map, park: 'key', parkedRecordsMax: 0 }), /parkedRecordsMax/)
+  t.regex(problem({ ...task, order: 'unordered' }), /order: key or partition/)
+  t.regex(problem({ ...task, once: {} }), /once/)
+  t.regex(problem({ ...map, park: 'key', delivery: 'transactional' }), /exclude each other/)
+  t.regex(problem({ ...map, kind: 'fold', park: 'key' }), /not fold/)
+})

@@ -116,6 +116,7 @@ function setup(r = resultsLog(), committed: Committed | null = null) {
     sink: w.sink,
     once,
     transactional: null,
+    parking: null,
     abort: w.abort,
     places: createPlaces(10, () => partition.pump()),
     ready: Promise.resolve(),

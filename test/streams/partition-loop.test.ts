@@ -56,6 +56,7 @@ function loopOf(w: PartitionWorld, processor: PartitionProcessor, effects = NO_E
     abort: w.abort,
     endOffset: end,
     transactional: null,
+    parking: null,
     aligned: null,
   })
 }

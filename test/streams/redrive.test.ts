@@ -3,7 +3,18 @@ import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
 import type { LogHeaders, LogRecord, OutRecord } from '../../schemas/log.ts'
 import { deadLetterRecord } from '../../streams/dead-letter.ts'
-import { HEADER_REDRIVE, isMarker, readDeadLetter, RedrivenOffsets, redriveRecord, redrivenMarker } from '../../streams/redrive.ts'
+import {
+  handledNote,
+  HEADER_REDRIVE,
+  inOrder,
+  isMarker,
+  orderOfCopy,
+  readDeadLetter,
+  readHandledNote,
+  redrivenMarker,
+  RedrivenOffsets,
+  redriveRecord,
+} from '../../streams/redrive.ts'
 import { record } from '../helpers/records.ts'
 
 const facts = { functionName: 'f', topicPrefix: 'p.', targetPartitions: 4 }
@@ -37,7 +48,7 @@ test('redrive: for any record, what is put back is what was parked, byte for byt
       for (let round = 0; round < 3; round++) {
         const back = redriveRecord(readDeadLetter(park(source, round)), 4)
         t.deepEqual([back.topic, back.partition, back.key, back.value, back.timestampMs], ['p.in', 3, key, value, original.timestampMs])
-        t.deepEqual(back.headers, [...own, [HEADER_REDRIVE, Buffer.from(`p.in.dlq/3/${round}`)]])
+        t.deepEqual(back.headers, [...own, [HEADER_REDRIVE, Buffer.from(`p.in.dlq/3/${round}`)], ['sluice.redrive.attempts', Buffer.from(String(3 * (round + 1)))]])
         source = { ...stored(back, 100 + round), topic: 'in' }
       }
     }),
@@ -88,4 +99,44 @@ test('redrive: a dead letter of another tool, without our headers, goes back to 
   const letter = readDeadLetter(record(4, { topic: 'orders.dlq', partition: 5, value: 'x' }))
   t.like(letter, { source: { topic: 'orders', partition: 5, offset: null }, code: '', attempts: 0 })
   t.is(redriveRecord(letter, 2).partition, undefined, 'a partition the topic has not is left to the key')
+})
+
+test('redrive: tries are counted over all rounds, whatever header the record itself brings (D1)', (t) => {
+  let source: LogRecord = record(9, { value: 'x', headers: [['sluice.redrive.attempts', Buffer.from('many')]] })
+  for (const [round, attempts] of [3, 6, 9].entries()) {
+    const letter = readDeadLetter(park(source, round))
+    t.is(letter.attempts, attempts)
+    source = { ...stored(redriveRecord(letter, 4), 100 + round), topic: 'in' }
+  }
+})
+
+test('redrive: a copy of a parked key says its order to the function that parked it, to no other, and keeps it over rounds (D4)', (t) => {
+  const parked = { error: new SluiceError('SLU_RECORD_KEY_PARKED', ''), stage: 'handle' as const }
+  let source: LogRecord = record(9, { key: 'k', value: 'x' })
+  for (let round = 0; round < 3; round++) {
+    const letter = readDeadLetter(stored(deadLetterRecord({ record: source, ...parked }, facts, 0, false, orderOfCopy(source, 'f') ?? source.offset), round))
+    t.is(letter.order, 9n)
+    source = { ...stored(redriveRecord(letter, 4), 100 + round), topic: 'in' }
+    t.deepEqual([orderOfCopy(source, 'f'), orderOfCopy(source, 'g')], [9n, null])
+  }
+  t.is(orderOfCopy(record(3, { value: 'x' }), 'f'), null)
+})
+
+test('redrive: of those that park their key the lowest order goes first, the others keep their places (D4)', (t) => {
+  const letters = [7, null, 3, null, 5].map((order, i) => ({ ...readDeadLetter(park(record(i, { value: 'x' }), i)), order: order === null ? null : BigInt(order) }))
+  t.deepEqual(
+    inOrder(letters).map((l) => l.order),
+    [3n, null, 5n, null, 7n],
+  )
+})
+
+test('redrive: the note of a handled copy comes back as written; a dead letter is no note, whatever header its record brought along (D4)', (t) => {
+  const note = { functionName: 'f', topic: 'p.in', partition: 2, offset: 7n, order: 3n, digest: 'abc' }
+  const written = stored(handledNote({ topic: 'p.in.dlq', partition: 2 }, Buffer.from('k'), note), 5)
+  t.deepEqual(readHandledNote(written), note)
+  t.true(isMarker(written))
+  const hostile = park(record(4, { key: 'k', value: null, headers: [...written.headers, ['sluice.redriven', Buffer.from('1')]] }), 6)
+  t.false(isMarker(hostile))
+  t.is(readHandledNote(hostile), null)
+  t.is(readHandledNote({ ...written, headers: [['sluice.park.handled', Buffer.from('f p.in x 7 3 abc')]] }), null)
 })

@@ -57,5 +57,13 @@ test('start checks: transactional delivery is refused by name on a driver withou
   const transactional = defineFunction({ ...map, delivery: 'transactional' as const })
   t.throws(() => checkDriver(transactional, { name: 'memory', capabilities }), { message: /SLU_LOG_NOT_TRANSACTIONAL.*m on driver memory/ })
   t.notThrows(() => checkDriver(transactional, { name: 'memory', capabilities: { ...capabilities, transactions: true } }))
+  t.throws(() => checkDriver(defineFunction({ ...map, park: 'key' as const }), { name: 'memory', capabilities }), { message: /SLU_LOG_NOT_TRANSACTIONAL/ })
   t.notThrows(() => checkDriver(map, { name: 'memory', capabilities }))
+})
+
+test('start checks: a DLQ with fewer partitions than its topic is refused where parking goes by key (D4)', (t) => {
+  const parking = defineFunction({ ...map, park: 'key' as const })
+  t.throws(() => checkTopics(parking, 'p.', all(parking, { 'in.dlq': { partitions: 3 } })), { message: /SLU_LOG_TOPIC_MISCONFIGURED.*p\.in\.dlq has 3 partitions, p\.in 4/ })
+  t.notThrows(() => checkTopics(parking, 'p.', all(parking)))
+  t.notThrows(() => checkTopics(map, 'p.', all(map, { 'in.dlq': { partitions: 3 } })))
 })

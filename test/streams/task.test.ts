@@ -45,6 +45,7 @@ function open(w: PartitionWorld, definition: TaskFunction<string>, placesMax = 1
     sink: w.sink,
     once: null,
     transactional: null,
+    parking: null,
     abort: w.abort,
     places,
     ready: definition.ready?.() ?? Promise.resolve(),
