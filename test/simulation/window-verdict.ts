@@ -107,6 +107,8 @@ const rowOf = (record: LogRecord): PartialRow | MarkerRow | null => {
  * that let the window close. What retention took from stage 2 it need not have read.
  */
 function uncoveredIn(log: StepLog): number {
+  // Partitions that join later are not waited for before they are known; what comes of theirs too late is told apart above.
+  const isKnown = (source: number): boolean => source < SOURCES
   const results = Map.groupBy(
     (log.topics.get('windows')?.[0]?.records ?? []).map((record) => JSON.parse(String(record.value)) as ResultValue),
     ({ endMs, key }) => `${endMs}/${key}`,
@@ -117,7 +119,7 @@ function uncoveredIn(log: StepLog): number {
     for (const record of records) {
       const row = rowOf(record)
       if (row?.kind === 'marker') marks.set(row.sourcePartition, Math.max(marks.get(row.sourcePartition) ?? -1, row.closedThroughMs))
-      if (row?.kind !== 'partial' || row.partial || record.offset < start || row.endMs <= (marks.get(row.source) ?? -1)) continue
+      if (row?.kind !== 'partial' || row.partial || !isKnown(row.source) || record.offset < start || row.endMs <= (marks.get(row.source) ?? -1)) continue
       for (const { slots } of results.get(`${row.endMs}/${row.key}`) ?? []) {
         const slot = slots.find(({ source }) => source === row.source)
         if (slot === undefined || (row.first <= slot.first && row.last >= slot.last && (row.first < slot.first || row.last > slot.last))) uncovered++
