@@ -11,6 +11,8 @@
  * What it cannot do: order partitions that belong to different members.
  */
 
+import { hasElapsed } from './elapsed.ts'
+
 /** What a partition says of itself. */
 export interface AlignedPartition {
   /** Epoch ms of the oldest record taken and not done with; `behind` = none to hand over, more in the log; `end` = none, or not to be waited for. */
@@ -45,7 +47,7 @@ export function createAlignment(leadMs: number, nowMs: () => number): Alignment 
     for (const member of members) {
       const head = member.partition.head()
       if (head !== 'behind') member.behindSinceMs = null
-      else if (nowMs() - (member.behindSinceMs ??= nowMs()) < PATIENCE_MS) oldestMs = -Infinity
+      else if (!hasElapsed((member.behindSinceMs ??= nowMs()), PATIENCE_MS, nowMs())) oldestMs = -Infinity
       if (typeof head === 'number') oldestMs = Math.min(oldestMs, head)
     }
     return oldestMs

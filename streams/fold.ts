@@ -10,6 +10,7 @@
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
+import { hasElapsed } from './elapsed.ts'
 import { assertRecordSize, sortEmits } from './emits.ts'
 import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
@@ -111,7 +112,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
   const tickAll = (nowMs: number): Effects => {
     const tick = definition.tick
     if (tick === undefined) return NO_EFFECTS
-    if (tickedMs !== null && nowMs - tickedMs < tick.everyMs) return NO_EFFECTS
+    if (tickedMs !== null && !hasElapsed(tickedMs, tick.everyMs, nowMs)) return NO_EFFECTS
     tickedMs = nowMs
     const out: Outgoing[] = []
     for (const [key, state] of states) {

@@ -11,6 +11,7 @@ import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { recordBytes } from './chunks.ts'
 import type { LambdaFunction } from './define-function.ts'
+import { hasElapsed } from './elapsed.ts'
 import { assertRecordSize } from './emits.ts'
 import { eventBytes } from './lambda-event.ts'
 import { createInvoker } from './lambda-invoker.ts'
@@ -121,7 +122,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
       size = next
       count++
     }
-    const isOld = waitingSinceMs !== null && clock.nowMs() - waitingSinceMs >= definition.batchWindowMs
+    const isOld = waitingSinceMs !== null && hasElapsed(waitingSinceMs, definition.batchWindowMs, clock.nowMs())
     return count === definition.batchSize || isOld ? count : 0
   }
 
@@ -187,7 +188,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
 
   const waitForWindow = (): void => {
     if (cancelWindow !== null || waitingSinceMs === null || isOver()) return
-    cancelWindow = clock.setTimer(Math.max(1, definition.batchWindowMs - (clock.nowMs() - waitingSinceMs)), () => {
+    cancelWindow = clock.setTimer(Math.min(definition.batchWindowMs, Math.max(1, definition.batchWindowMs - (clock.nowMs() - waitingSinceMs))), () => {
       cancelWindow = null
       pump()
     })

@@ -47,6 +47,8 @@ export interface OncePartition {
   /** Resolves with `answered` once acknowledged, or `already` when another result of the id turned up. Rejects with SLU_LOG_RECORD_TOO_LARGE, SLU_LOG_STALE_EPOCH. */
   answer(id: string, digest: string, request: LogRecord, records: readonly Outgoing[]): Promise<'answered' | 'already'>
   metadata(mark: bigint, lowAppendMs: number | null): string
+  /** Append time of the newest result read back; null = none. */
+  newestMs(): number | null
   close(): Promise<void>
 }
 
@@ -74,6 +76,7 @@ export function createOncePartition(options: OncePartitionOptions): OncePartitio
   let producer: FencedProducer | null = null
   let waiting: Waiting[] = []
   let isFlushing = false
+  let newestMs: number | null = null
 
   const drop = async (): Promise<void> => {
     const old = producer
@@ -95,7 +98,10 @@ export function createOncePartition(options: OncePartitionOptions): OncePartitio
     })
     try {
       for await (const batch of tail) {
-        for (const result of batch.records) if (result.key !== null) answers.add(result.key.toString('utf8'), digestOf(result), result.offset, appendMsOf(result))
+        for (const result of batch.records) {
+          newestMs = Math.max(newestMs ?? 0, appendMsOf(result))
+          if (result.key !== null) answers.add(result.key.toString('utf8'), digestOf(result), result.offset, appendMsOf(result))
+        }
         answers.readTo(batch.readTo)
       }
     } finally {
@@ -207,6 +213,7 @@ export function createOncePartition(options: OncePartitionOptions): OncePartitio
       })
     },
     metadata: (mark, lowAppendMs) => onceMetadata(answers.resultsFrom(mark, lowAppendMs)),
+    newestMs: () => newestMs,
     close: async () => {
       const left = waiting
       waiting = []

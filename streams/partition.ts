@@ -66,10 +66,10 @@ export interface RunningPartition {
   committed(entry: Committed): void
   /** The newest commit known to have succeeded, or what the assignment said. */
   lastCommitted(): Committed | null
-  /** About every 250 ms. */
-  onTimer(nowMs: number): void
-  /** At `atMs` the log ended at our position with nothing in flight: every record to come is appended later (R1, `resultsFrom`). */
-  idleSince?(atMs: number): void
+  /** About every 250 ms. `steadyMs` = time passed since the member started, told by its timers and so never too much, whatever is done to its clock. */
+  onTimer(nowMs: number, steadyMs: number): void
+  /** At `steadyMs` the log ended at our position with nothing in flight: every record to come is appended later (R1, `resultsFrom`). */
+  idleSince?(steadyMs: number): void
   /** A place in the member's pool came free (tasks). */
   pump(): void
   /** C6: what memory holds. */

@@ -17,6 +17,7 @@ import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import { createAlignment } from './alignment.ts'
 import { createCommitter, type Committer, type CommitTarget } from './committer.ts'
 import type { AnyFunction, FunctionContext } from './define-function.ts'
+import { hasElapsed } from './elapsed.ts'
 import { localise, openPartition, type MemberParts } from './open-partition.ts'
 import type { PartitionEnvironment, PartitionStatus, RunnerStats, RunningPartition } from './partition.ts'
 import { createPlaces } from './places.ts'
@@ -115,6 +116,7 @@ export function createRunner(options: RunnerOptions): Runner {
   let lastCommitMs = 0
   let lastMetricsMs = 0
   let lastIdleProofMs = 0
+  let steadyMs = 0
 
   const fatal = (error: SluiceError): void => {
     if (isFatal) return
@@ -284,7 +286,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const proveIdle = async (): Promise<void> => {
     const idle = [...owned.values()].filter((one) => one.running?.idleSince !== undefined && one.running.status().isIdle)
     for (const topic of new Set(idle.map((one) => one.brokerTopic))) {
-      const atMs = clock.nowMs()
+      const atMs = steadyMs
       const ends = new Map((await (admin as LogAdmin).ranges(topic)).map((range: PartitionRange) => [range.partition, range.endOffset]))
       for (const one of idle) if (one.brokerTopic === topic && ends.get(one.partition) === one.running?.status().position) one.running?.idleSince?.(atMs)
     }
@@ -293,20 +295,24 @@ export function createRunner(options: RunnerOptions): Runner {
   const everySoOften = (): void => {
     if (stopping.signal.aborted) return
     const nowMs = clock.nowMs()
-    for (const one of owned.values()) one.running?.onTimer(nowMs)
-    if (nowMs - lastCommitMs >= commitEveryMs) {
+    for (const one of owned.values()) one.running?.onTimer(nowMs, steadyMs)
+    if (hasElapsed(lastCommitMs, commitEveryMs, nowMs)) {
       lastCommitMs = nowMs
       void commit([...owned.values()])
     }
-    if (nowMs - lastMetricsMs >= METRICS_EVERY_MS) {
+    if (hasElapsed(lastMetricsMs, METRICS_EVERY_MS, nowMs)) {
       lastMetricsMs = nowMs
       measure(nowMs)
     }
-    if (definition.kind === 'task' && definition.once !== undefined && nowMs - lastIdleProofMs >= IDLE_PROOF_EVERY_MS) {
+    if (definition.kind === 'task' && definition.once !== undefined && hasElapsed(lastIdleProofMs, IDLE_PROOF_EVERY_MS, nowMs)) {
       lastIdleProofMs = nowMs
       proveIdle().catch((thrown: unknown) => telemetry.log('warn', asSluiceError(thrown, 'SLU_LOG_FAILED').message))
     }
-    cancelTimer = clock.setTimer(Math.min(TIMER_MS, commitEveryMs), everySoOften)
+    const periodMs = Math.min(TIMER_MS, commitEveryMs)
+    cancelTimer = clock.setTimer(periodMs, () => {
+      steadyMs += periodMs
+      everySoOften()
+    })
   }
 
   const start = async (): Promise<void> => {
@@ -368,7 +374,7 @@ export function createRunner(options: RunnerOptions): Runner {
         return { topic: one.topic, partition: one.partition, end: endOf(one), ...rest, state: isHeld ? 'held' : one.isPaused ? 'paused' : 'running' }
       }),
     drained: () =>
-      (hasAssigned || (joinedMs !== null && clock.nowMs() - joinedMs > UNASSIGNED_AFTER_MS)) &&
+      (hasAssigned || (joinedMs !== null && hasElapsed(joinedMs, UNASSIGNED_AFTER_MS, clock.nowMs()))) &&
       [...owned.values()].every((one) => {
         const status = one.running?.status()
         const end = endOf(one)

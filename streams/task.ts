@@ -111,6 +111,8 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   let committed = options.committed
   let lowAppendMs: number | null = null
   let isIdleProven = false
+  /** R1: the log's own time is no less than `logMs` and what has passed since `steadyMs`. Our clock has no say in it: it may be an hour ahead. */
+  let logTime: { readonly logMs: number; readonly steadyMs: number } | null = null
   let isReady = false
   let isStopped = false
   let isDead = false
@@ -445,6 +447,11 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   }
   void begin()
 
+  const readLogTime = (steadyMs: number): void => {
+    const seenMs = Math.max(lowAppendMs ?? 0, once?.newestMs() ?? 0)
+    if (seenMs > 0 && (logTime === null || seenMs > logTime.logMs + steadyMs - logTime.steadyMs)) logTime = { logMs: seenMs, steadyMs }
+  }
+
   const lowestAppendMs = (): number | null => {
     const low = appends.get(mark.mark())
     return low ?? lowAppendMs
@@ -478,9 +485,9 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       const metadata = once?.metadata(nextOffset, lowestAppendMs()) ?? parking?.metadata(nextOffset) ?? ''
       return isSame && metadata === committed?.metadata ? null : { nextOffset, metadata }
     },
-    idleSince: (atMs) => {
-      if (once === null || definition.once === undefined || mark.pending() > 0) return
-      lowAppendMs = Math.max(lowAppendMs ?? 0, atMs - definition.once.skewMs)
+    idleSince: (steadyMs) => {
+      if (logTime === null || definition.once === undefined || mark.pending() > 0) return
+      lowAppendMs = Math.max(lowAppendMs ?? 0, logTime.logMs + steadyMs - logTime.steadyMs - definition.once.skewMs)
       isIdleProven = true
     },
     committed: (entry) => {
@@ -488,7 +495,8 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       isIdleProven = false
     },
     lastCommitted: () => committed,
-    onTimer: () => {
+    onTimer: (_, steadyMs) => {
+      readLogTime(steadyMs)
       moveIdle()
       pump()
     },

@@ -75,6 +75,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   let suspectAfter: bigint | null = null
   let lastAppendMs: number | null = null
   let startedMs: number | null = null
+  let timerMs: number | null = null
   /** W8: our last tick, until it is read back, and how far our clock was then ahead of the log's. */
   let ticked: { readonly timeMs: number; readonly nowMs: number } | null = null
   let aheadMs = 0
@@ -314,6 +315,12 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     },
 
     onTimer: (nowMs, atEnd): Effects => {
+      // A clock set back: what was learnt of the one before is void.
+      if (timerMs !== null && nowMs < timerMs) {
+        startedMs = nowMs
+        aheadMs = 0
+      }
+      timerMs = nowMs
       const logNowMs = nowMs - aheadMs
       startedMs ??= nowMs
       const none: Effects = { batches: [], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 }

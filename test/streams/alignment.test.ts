@@ -41,6 +41,14 @@ test('alignment: a partition with more in its log is waited for, never for longe
   t.false(m.alignment.mayRun(50))
 })
 
+test('alignment: a clock set back makes nobody wait longer than the patience', (t) => {
+  const m = members(['behind', 50])
+  m.pass(3_600_000)
+  t.false(m.alignment.mayRun(50))
+  m.pass(-3_600_000)
+  t.true(m.alignment.mayRun(50))
+})
+
 test('alignment: who leaves holds nobody back', (t) => {
   const m = members([1, 50])
   t.false(m.alignment.mayRun(50))

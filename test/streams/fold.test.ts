@@ -132,3 +132,11 @@ test('fold: a tick’s row of a state not folded since it was restored keeps the
   processor.process([record(5, { key: 'silent', value: 'x' }), ...many('b', 6)], 7n)
   t.deepEqual(versionAt(9000), [6n])
 })
+
+test('fold: a clock set back does not silence its tick', (t) => {
+  const processor = fold()
+  processor.process([record(0, { key: 'silent', value: 'x' })], 1n)
+  t.is(rowsOf(processor.onTimer?.(3_600_000, true) as Effects).length, 1)
+  t.is(rowsOf(processor.onTimer?.(10, true) as Effects).length, 1)
+  t.is(rowsOf(processor.onTimer?.(1009, true) as Effects).length, 0)
+})

@@ -56,6 +56,25 @@ test('lambda: a batch waits for its window to fill, never longer', async (t) => 
   await runner.stop(100)
 })
 
+test('lambda: a clock set back makes no batch wait longer than its window', async (t) => {
+  const w = runnerWorld(TOPICS)
+  const now = w.clock.nowMs
+  let skewMs = 0
+  Object.assign(w.clock, { nowMs: () => now() + skewMs })
+  const batches: number[] = []
+  const runner = w.runner(
+    lambda((event) => void batches.push(recordsIn(event).length), { batchWindowMs: 2000 }),
+    'p',
+  )
+  await runner.start()
+  w.log.append({ topic: 'in', partition: 0, key: null, value: Buffer.from('x') })
+  await w.clock.advance(1000)
+  skewMs = -3_600_000
+  await w.clock.advance(1500)
+  t.deepEqual(batches, [1])
+  await runner.stop(100)
+})
+
 test('lambda: batchItemFailures: what stands before the first failure is done, the rest is tried again in order', async (t) => {
   let isSick = true
   const { batches, dead } = await ran(['a', 'b', 'c', 'd'], (_texts, event) => {

@@ -206,7 +206,7 @@ test('partition loop: the timer says `at end` only when the position is the end 
   const loop = loopOf(w, echo({ timers }), NO_EFFECTS, () => end)
   for (const next of [null, 1n, 0n]) {
     end = next
-    loop.onTimer(0)
+    loop.onTimer(0, 0)
     await settle()
   }
   t.deepEqual(timers, [false, false, true])
@@ -231,7 +231,7 @@ test('partition loop: a tick that the log forbids is left out, and the partition
   const tick = { topic: 'in', partition: 0, key: null, value: null }
   const loop = loopOf(w, { ...echo(), onTimer: () => ({ ...NO_EFFECTS, tick }) }, NO_EFFECTS, () => 0n)
   w.refuse = (r) => (r[0]?.topic === 'in' ? new SluiceError('SLU_LOG_FORBIDDEN', 'in') : null)
-  loop.onTimer(w.clock.nowMs())
+  loop.onTimer(w.clock.nowMs(), 0)
   await settle()
   t.like(loop.status(), { isHeld: false, isIdle: true, code: 'SLU_LOG_FORBIDDEN' })
   t.regex(loop.status().reason ?? '', /no idle closing/)
@@ -239,7 +239,7 @@ test('partition loop: a tick that the log forbids is left out, and the partition
   await settle()
   t.is(loop.uncommitted()?.nextOffset, 1n, 'what comes is handled and committable')
   w.refuse = () => null
-  loop.onTimer(w.clock.nowMs())
+  loop.onTimer(w.clock.nowMs(), 0)
   await settle()
   t.is(loop.status().reason, undefined)
 })

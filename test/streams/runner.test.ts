@@ -227,6 +227,20 @@ test('runner: what a fetch brings once more is not handed over twice (C1)', asyn
   t.deepEqual(w.fatal, [])
 })
 
+test('runner: a clock set back by an hour does not end the commits (C1)', async (t) => {
+  const w = runnerWorld(topics)
+  const now = w.clock.nowMs
+  let skewMs = 0
+  Object.assign(w.clock, { nowMs: () => now() + skewMs })
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  await w.clock.advance(1000)
+  skewMs = -3_600_000
+  w.log.append({ topic: 'in', partition: 0, key: null, value: Buffer.from('x') })
+  await w.clock.advance(1000)
+  t.is(w.log.committed('sluice.upper', { topic: 'in', partition: 0 })?.nextOffset, 1n)
+})
+
 test('runner: a partition taken back while it opens and given again is opened under the new epoch, never stuck under the old (C3)', async (t) => {
   const w = runnerWorld({ ...topics, in: 1 })
   const { driver } = w.log

@@ -309,6 +309,18 @@ test('window: an idle partition is ticked once, the tick closes its windows for 
   t.is(closing.late.length + closing.deadLetters.length, 0)
 })
 
+test('window: a clock that was ahead and is set right goes on ticking; what was learnt of it is forgotten (W8)', (t) => {
+  const p = begin(processor())
+  run(p, record(0, 100, { appendMs: 100 }))
+  const tickAt = (nowMs: number): string => String(p.onTimer?.(nowMs, true).tick?.headers?.[0]?.[1])
+  const ahead = 100_000
+  t.is(tickAt(101 + ahead), 'undefined')
+  const first = p.onTimer?.(126 + ahead, true).tick?.headers ?? []
+  t.is(run(p, { ...record(1, 0), value: null, appendMs: 127, headers: first }).windowsClosed, 0)
+  t.is(tickAt(130), 'undefined', 'set right: idle for 3 ms')
+  t.is(tickAt(156), '131')
+})
+
 test('window: an owner whose clock runs ahead never makes the records to come late, and learns it from its first tick (W1, W8)', (t) => {
   const p = begin(processor())
   run(p, record(0, 100, { appendMs: 100 }))
