@@ -299,6 +299,27 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['tx-map', 'tx-fold', 'tx-task'],
   },
   {
+    name: 'waits-out-a-clock-set-back',
+    invariants: ['C1'],
+    file: 'streams/elapsed.ts',
+    edits: [['nowMs < sinceMs || nowMs', 'nowMs']],
+    simulations: ['map', 'task-key', 'lambda'],
+  },
+  {
+    name: 'idle-by-our-own-clock',
+    invariants: ['R1'],
+    file: 'streams/runner.ts',
+    edits: [['const atMs = steadyMs', 'const atMs = clock.nowMs()']],
+    simulations: ['requests'],
+  },
+  {
+    name: 'learnt-of-a-wrong-clock-for-ever',
+    invariants: ['W8'],
+    file: 'streams/window.ts',
+    edits: [['        aheadMs = 0\n', '']],
+    simulations: ['windows'],
+  },
+  {
     name: 'retry-behind-its-key',
     invariants: ['D1', 'T2'],
     file: 'streams/key-order.ts',

@@ -20,6 +20,7 @@ const codecs = testCodecs()
 export const RETRY = { attemptsMax: 3, baseMs: 5, capMs: 30 }
 /** A member that has not let go by then is thrown out. */
 const REVOCATION_MS = 600
+const HOUR_MS = 3_600_000
 
 export interface Dice {
   readonly random: Random
@@ -302,7 +303,7 @@ export class PipelineWorld {
     } else if (fate < 0.9) process.sleepUntilMs = this.log.nowMs + dice.upTo(150)
     else if (this.#faults.clockJumps) {
       this.counts.jumps++
-      process.skewMs += dice.upTo(4001) - 2000
+      process.skewMs += dice.chance(0.3) ? (dice.chance(0.5) ? HOUR_MS : -HOUR_MS) : dice.upTo(4001) - 2000
     }
   }
 

@@ -61,6 +61,7 @@ const PARTIALS = 2
 const RECORDS = 30
 const STEPS = 900
 const STRIKES = 24
+const HOUR_MS = 3_600_000
 
 interface Owner {
   readonly stage: 1 | 2
@@ -202,7 +203,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     log.epochs.set(key, epoch)
     const committed = handed(key, stage)
     const topic = stage === 1 ? 'in' : 'partials'
-    const process = new StepProcess(log, chance(0.1) ? upTo(600) : upTo(41) - 20)
+    const process = new StepProcess(log, chance(0.1) ? upTo(chance(0.3) ? HOUR_MS : 600) : upTo(41) - 20)
     const isOther = isForeign(committed)
     const definition = isOther ? foreign(stage) : functionOf(stage)
     const commit = (entries: Parameters<typeof process.commit>[1]): Promise<void> => {
@@ -332,7 +333,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     return true
   }
   const onTimer = (owner: Owner): void => {
-    if (mutation !== 'ticks') owner.running?.onTimer(owner.process.clock.nowMs())
+    if (mutation !== 'ticks') owner.running?.onTimer(owner.process.clock.nowMs(), log.nowMs)
   }
 
   const act = (owner: Owner): void => {
@@ -411,7 +412,9 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
       leave(owner, 0)
       zombies.push(owner)
     } else if (fate < 0.85) handOver(owner)
-    else owner.process.sleepUntilMs = log.nowMs + upTo(150)
+    else if (fate < 0.93) owner.process.sleepUntilMs = log.nowMs + upTo(150)
+    // A time server sets its clock right.
+    else owner.process.skewMs = upTo(41) - 20
     const left = vacant.at(-1)
     if (left !== undefined && (profile === 'lossy' || profile === 'growth') && chance(0.6)) wipe(left.stage, left.partition)
     if (left !== undefined && profile === 'reset' && fate < 0.7 && chance(0.5)) reset(left.stage, left.partition)
@@ -464,6 +467,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
   }
 
   // Calm: the owners that there are finish; the clock runs on until idleness has closed every window.
+  if (chance(0.5)) for (const owner of owners) owner.process.skewMs = upTo(41) - 20
   for (const { run } of deadlines) run()
   deadlines = []
   for (const zombie of zombies) kill(zombie)
