@@ -26,8 +26,8 @@ export interface PartitionSinkOptions {
 
 /** Every call rejects with SLU_LOG_STALE_EPOCH once the partition is closed. */
 export interface PartitionSink {
-  /** Resolves when all are acknowledged. A record too large is parked through its `source`; without one the partition is held. */
-  send(records: readonly Outgoing[], write?: WriteRecords): Promise<void>
+  /** Resolves when all are acknowledged. A record too large is parked through its `source`, after `attempts` tries (1); without one the partition is held. */
+  send(records: readonly Outgoing[], write?: WriteRecords, attempts?: number): Promise<void>
   /** As `send` for what may be left out: the log's refusal if it forbids them (SLU_LOG_FORBIDDEN), null once they are acknowledged. */
   sendIfPermitted(records: readonly Outgoing[]): Promise<SluiceError | null>
   late(records: readonly LogRecord[]): Promise<void>
@@ -154,7 +154,7 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
    * With `write` all is written or nothing, and what one record makes stays together where the log takes not all of it: a state row without the events
    * beside it would make a successor skip them (C8). Then the largest of them is left out, and the record is parked.
    */
-  const send = async (records: readonly Outgoing[], write?: WriteRecords): Promise<void> => {
+  const send = async (records: readonly Outgoing[], write?: WriteRecords, attempts = 1): Promise<void> => {
     if (records.length === 0) return
     const isAtomic = write !== undefined
     try {
@@ -166,17 +166,18 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
       const [only] = records
       const bySource = Map.groupBy(records, (record) => record.source)
       if (isAtomic && bySource.size > 1) {
-        for (const ofSource of bySource.values()) await send(ofSource, write)
+        for (const ofSource of bySource.values()) await send(ofSource, write, attempts)
       } else if (isAtomic && records.length > 1 && only?.source !== undefined) {
         const largest = records.reduce((a, b) => ((b.value?.length ?? 0) > (a.value?.length ?? 0) ? b : a))
-        await deadLetters([{ record: only.source, error, stage: 'send' }])
+        await deadLetters([{ record: only.source, error, stage: 'send' }], attempts)
         await send(
           records.filter((record) => record !== largest),
           write,
+          attempts,
         )
       } else if (records.length > 1) {
-        for (const record of records) await send([record], write)
-      } else if (only?.source !== undefined) await deadLetters([{ record: only.source, error, stage: 'send' }])
+        for (const record of records) await send([record], write, attempts)
+      } else if (only?.source !== undefined) await deadLetters([{ record: only.source, error, stage: 'send' }], attempts)
       else throw new SluiceError('SLU_LOG_FAILED', `${only?.topic ?? ''}: a record without source is too large`, error)
     }
   }

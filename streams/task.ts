@@ -271,7 +271,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     if (parking !== null) {
       const error = await parking.trySend(records)
       if (error !== null) throw error
-    } else if (once === null) await sink.send(records)
+    } else if (once === null) await sink.send(records, undefined, work.attempt)
     else {
       await once.answer(work.id, work.digest, work.record, records)
       stats.out += records.length

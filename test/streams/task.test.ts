@@ -134,6 +134,21 @@ test('task: a failed try is repeated before the later ones of its key while othe
   t.is(dead?.headers?.find(([n]) => n === 'sluice.error.code')?.[1].toString(), 'SLU_HANDLER_TIMEOUT')
 })
 
+test('task: an output too large is parked with all tries of its record, not as if it were the first (D1)', async (t) => {
+  const [w, s] = [partitionWorld(), stage()]
+  w.refuse = (records) => (records.some((r) => r.topic === 'out') ? new SluiceError('SLU_LOG_RECORD_TOO_LARGE', '') : null)
+  take(open(w, s.definition), ['a'])
+  await settle()
+  s.calls[0]?.fail(new SluiceError('SLU_LOG_UNREACHABLE', ''))
+  await w.clock.advance(1000)
+  s.calls[1]?.answer()
+  await w.clock.advance(1000)
+  t.deepEqual(
+    w.sent.map((r) => [r.topic, r.headers?.find(([name]) => name === 'sluice.attempts')?.[1].toString()]),
+    [['in.dlq', '2']],
+  )
+})
+
 test('task: a full pool only makes records wait; no try is spent, nothing is parked (C5)', async (t) => {
   const [w, s] = [partitionWorld(), stage()]
   const partition = open(w, s.definition, 1)
