@@ -41,6 +41,7 @@ export const instruments = {
   deadLetters: counter('sluice.dead_letters', '{record}', 'Dead letters by error code (D2).'),
   rebalances: counter('sluice.rebalances', '{rebalance}', 'Assignments received.'),
   partitionHeld: gauge('sluice.partition.held', '{partition}', 'Partitions of a function that stand still with an error.'),
+  partitionBlocked: gauge('sluice.partition.blocked', '1', '1 while a partition does not go on; the reason is an error code, or places where the pool of the function is full.'),
   clientOperationDuration: histogram('gen_ai.client.operation.duration', 's', INFERENCE_SECONDS, 'One call to an endpoint.'),
   routeDecisions: counter('sluice.route.decisions', '{decision}', 'Where requests went, or why they did not.'),
   poolQueueDepth: gauge('sluice.pool.queue.depth', '{request}', 'Requests that wait for a slot of any pool.'),

@@ -16,7 +16,7 @@ import { assertRecordSize } from './emits.ts'
 import { eventBytes } from './lambda-event.ts'
 import { createInvoker } from './lambda-invoker.ts'
 import { staleEpoch, type PartitionSink } from './partition-sink.ts'
-import type { PartitionEnvironment, RunningPartition } from './partition.ts'
+import { NO_PLACE, type PartitionEnvironment, type RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import { retryDelayMs, sleep } from './retry.ts'
 import { isTick } from './tick.ts'
@@ -232,6 +232,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
     },
     status: () => {
       const held = sink.held()
+      const why = held ?? sink.waitsFor()
       return {
         position: readTo,
         committed: committed?.nextOffset ?? null,
@@ -239,7 +240,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
         inFlight: waiting.length,
         isIdle: waiting.length === 0 && !isRunning,
         isHeld: held !== null,
-        ...(held === null ? {} : { code: held.code, reason: held.message }),
+        ...(why !== null ? { code: why.code, reason: why.message } : !isRunning && !isOver() && dueCount() > 0 && places.free() === 0 ? { reason: NO_PLACE } : {}),
       }
     },
     openWindows: () => null,

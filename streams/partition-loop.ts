@@ -302,6 +302,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     },
     status: () => {
       const held = sink.held()
+      const why = held ?? sink.waitsFor()
       return {
         position,
         committed: committed?.nextOffset ?? null,
@@ -309,7 +310,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
         inFlight: queued.records,
         isIdle: !isRunning && queue.length === 0 && firstEffects === null,
         isHeld: held !== null,
-        ...(held === null ? {} : { code: held.code, reason: held.message }),
+        ...(why === null ? {} : { code: why.code, reason: why.message }),
         ...(held === null && tickRefusal !== null
           ? { code: tickRefusal.code, reason: 'no idle closing: the log refuses our ticks (W8); a partition that falls silent keeps its windows open' }
           : {}),

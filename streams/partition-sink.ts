@@ -41,6 +41,8 @@ export interface PartitionSink {
   wasParked(parked: Parked): void
   /** Why the partition stands still, if it does. */
   held(): SluiceError | null
+  /** What a write meets that passes by itself (a log that does not answer): not held, and yet it does not go on (C5). */
+  waitsFor(): SluiceError | null
   hold(error: SluiceError | null): void
 }
 
@@ -55,6 +57,9 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
   /** Dead letters that could not be written yet. Apart from `heldBy`: another write that succeeds does not end this hold (D3). */
   const unwritten = new Set<object>()
   let unwritable: SluiceError | null = null
+
+  /** By write, the newest refusal of those that are tried again. */
+  const waiting = new Map<object, SluiceError>()
 
   const alarm = (error: SluiceError): void =>
     telemetry.log('error', error.message, {
@@ -85,6 +90,7 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
       try {
         const written = await write()
         letterOver(write)
+        waiting.delete(write)
         if (attempt > 1 && !isDeadLetter) hold(null)
         return written
       } catch (thrown) {
@@ -92,17 +98,20 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
         if (signal.aborted) throw staleEpoch()
         if (error.disposition === 'dead-letter') {
           letterOver(write)
+          waiting.delete(write)
           throw error
         }
         if (error.disposition === 'fatal') environment.onFatal(error)
         if (isDeadLetter) letterFailed(write, error)
         else if (error.disposition !== 'retry') hold(error)
-        else
+        else {
+          waiting.set(write, error)
           telemetry.log('warn', error.message, {
             [attributeNames.function]: environment.functionName,
             [attributeNames.attempt]: attempt,
             [attributeNames.errorChain]: causeChain(error.cause).join(': '),
           })
+        }
         stats.retries++
         await sleep(clock, retryDelayMs(attempt, environment.retry, environment.random), signal)
       }
@@ -215,6 +224,7 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     },
     wasParked,
     held: () => unwritable ?? heldBy,
+    waitsFor: () => waiting.values().next().value ?? null,
     hold,
   }
 }

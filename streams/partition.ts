@@ -9,6 +9,9 @@ import type { Committed, LogRecord } from '../schemas/log.ts'
 import type { Clock, Random, Telemetry } from '../schemas/ports.ts'
 import type { RetryPolicy } from './retry.ts'
 
+/** Why work waits that could start: other work of the function has all places (C5). */
+export const NO_PLACE = 'every place of the function is taken: it goes on in its turn (C5)'
+
 /** For `sluice ps` (W9). `topic` is logical. */
 export interface PartitionStatus {
   readonly topic: string
@@ -19,6 +22,7 @@ export interface PartitionStatus {
   readonly end: bigint | null
   readonly watermarkMs: number | null
   readonly state: 'running' | 'paused' | 'held'
+  /** Of what holds it, or of what it waits for. */
   readonly code?: ErrorCode
   readonly reason?: string
   /** Records taken whose effects are not all acknowledged. */

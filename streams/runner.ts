@@ -83,6 +83,8 @@ interface Owned {
   readonly abort: AbortController
   running: RunningPartition | null
   isPaused: boolean
+  /** As last measured. */
+  blockedBy: string | null
   /** Handed over up to here: what a fetch brings again is not handed over twice. */
   takenTo: bigint | null
 }
@@ -158,7 +160,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const own = (assignment: Assignment): Owned => {
     const { topic: brokerTopic, partition, epoch } = assignment
     const topic = brokerTopic.slice(topicPrefix.length)
-    const one: Owned = { topic, brokerTopic, partition, epoch, abort: new AbortController(), running: null, isPaused: false, takenTo: null }
+    const one: Owned = { topic, brokerTopic, partition, epoch, abort: new AbortController(), running: null, isPaused: false, blockedBy: null, takenTo: null }
     owned.set(nameOf(assignment), one)
     return one
   }
@@ -237,6 +239,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const close = async (which: readonly Owned[]): Promise<void> => {
     for (const one of which) {
       if (owned.get(`${one.brokerTopic}/${one.partition}`) === one) owned.delete(`${one.brokerTopic}/${one.partition}`)
+      showBlocked(one, null)
       one.abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${one.topic}/${one.partition}`))
     }
     await Promise.all(which.map((one) => one.running?.close() ?? Promise.resolve()))
@@ -262,6 +265,20 @@ export function createRunner(options: RunnerOptions): Runner {
 
   const endOf = (one: Owned): bigint | null => consumer?.endOffset({ topic: one.brokerTopic, partition: one.partition }) ?? null
 
+  /** B6: which partition does not go on, and why; the reason before it ends. */
+  const showBlocked = (one: Owned, reason: string | null): void => {
+    const show = (value: number, by: string): void =>
+      telemetry.gauge(metricNames.partitionBlocked, value, {
+        [attributeNames.function]: definition.name,
+        [attributeNames.destination]: one.topic,
+        [attributeNames.partition]: String(one.partition),
+        [attributeNames.reason]: by,
+      })
+    if (one.blockedBy !== null && one.blockedBy !== reason) show(0, one.blockedBy)
+    if (reason !== null) show(1, reason)
+    one.blockedBy = reason
+  }
+
   const measure = (nowMs: number): void => {
     let held = 0
     for (const one of owned.values()) {
@@ -274,6 +291,7 @@ export function createRunner(options: RunnerOptions): Runner {
         telemetry.gauge(metricNames.consumerLag, Number(end - status.position), { ...attributes, [attributeNames.lagKind]: 'processing' })
       if (end !== null && status.committed !== null)
         telemetry.gauge(metricNames.consumerLag, Number(end - status.committed), { ...attributes, [attributeNames.lagKind]: 'committed' })
+      showBlocked(one, status.code ?? (status.reason === undefined ? null : 'places'))
       const byFunction = { [attributeNames.function]: definition.name, [attributeNames.partition]: String(one.partition) }
       if (status.watermarkMs !== null) telemetry.gauge(metricNames.watermarkDelay, (nowMs - status.watermarkMs) / 1000, byFunction)
       const open = one.running.openWindows()

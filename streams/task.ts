@@ -23,7 +23,7 @@ import { createLowWaterMark } from './low-water-mark.ts'
 import { appendMsOf, type OncePartition } from './once.ts'
 import { recordBytes } from './chunks.ts'
 import { staleEpoch, traced, type PartitionSink } from './partition-sink.ts'
-import type { PartitionEnvironment, RunningPartition } from './partition.ts'
+import { NO_PLACE, type PartitionEnvironment, type RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import type { Parked } from './processor.ts'
 import { behind, type Parking } from './parking.ts'
@@ -417,6 +417,9 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
 
   const isBlocked = (): boolean => !isReady || isStopped || isDead || abort.signal.aborted || sink.held()?.code === 'SLU_LOG_DLQ_UNWRITABLE' || once?.isOpen() === false
 
+  /** C5: work waits and the pool of the function is full. */
+  const waitsForPlace = (): boolean => !isBlocked() && order.waiting() > 0 && options.places.free() === 0
+
   const pump = (): void => {
     while (!isBlocked() && order.hasNext() && options.places.take()) {
       const work = order.next() as Work<T>
@@ -508,6 +511,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     },
     status: () => {
       const held = sink.held()
+      const why = held ?? sink.waitsFor()
       return {
         position,
         committed: committed?.nextOffset ?? null,
@@ -515,7 +519,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
         inFlight: mark.pending(),
         isIdle: mark.pending() === 0,
         isHeld: held !== null,
-        ...(held === null ? {} : { code: held.code, reason: held.message }),
+        ...(why !== null ? { code: why.code, reason: why.message } : waitsForPlace() ? { reason: NO_PLACE } : {}),
       }
     },
     openWindows: () => null,

@@ -2,8 +2,10 @@ import test from 'ava'
 import { partitionLines, ps } from '../../cli/ps.ts'
 import { partitionRows, type PartitionRow } from '../../cli/site-status.ts'
 import type { Output } from '../../cli/output.ts'
-import { defineFunction, type MapFunction } from '../../streams/define-function.ts'
-import { runnerWorld } from '../helpers/runner-world.ts'
+import { metricNames } from '../../schemas/telemetry-names.ts'
+import type { Attributes } from '../../schemas/ports.ts'
+import { defineFunction, type AnyFunction, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
+import { runnerWorld, silent, text } from '../helpers/runner-world.ts'
 
 test('ps: a partition that stands still says which and why, with its lags; the others of the function run on (W9)', async (t) => {
   const w = runnerWorld({ in: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] })
@@ -41,4 +43,123 @@ test('ps: a partition that stands still says which and why, with its lags; the o
 test('ps: where no process answers it says so, and does not hang', async (t) => {
   const output: Output = { isJson: true, line: () => undefined, json: () => undefined, note: () => undefined }
   await t.throwsAsync(ps({ siteFile: 'site.yaml', output, environment: {} }, [], { url: ['http://127.0.0.1:1'] }), { message: /SLU_ENV_NOT_RUNNING.*127.0.0.1:1\/status/ })
+})
+
+/** A function on two input partitions, with what `sluice ps` and the metrics say of it. */
+function watched(definition: AnyFunction) {
+  const blocked = new Map<string, number>()
+  const gauge = (name: string, value: number, attributes?: Attributes): void => {
+    if (name === metricNames.partitionBlocked) blocked.set(`${attributes?.['messaging.destination.partition.id']} ${attributes?.['reason']}`, value)
+  }
+  const w = runnerWorld({ in: 2, out: 2, side: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] }, undefined, { ...silent, gauge })
+  const runner = w.runner(definition, 'p')
+  const rowOf = (partition: number) => partitionRows([{ name: definition.name, runner }], w.clock.nowMs()).find((r) => r.partition === partition)
+  const put = (partition: number, ...values: string[]) => w.log.append(values.map((value) => ({ topic: 'in', partition, key: Buffer.from(value), value: Buffer.from(value) })))
+  const stop = async (): Promise<void> => {
+    let isStopped = false
+    const stopping = runner.stop(100).then(() => (isStopped = true))
+    await w.until('stopped', () => isStopped)
+    await stopping
+  }
+  /** Reasons that the metrics show now, `<partition> <reason>`. */
+  const shown = (): string[] => [...blocked].flatMap(([what, value]) => (value === 1 ? [what] : []))
+  return { w, runner, rowOf, put, stop, shown }
+}
+const emitTo = (value: string, partition: number) => [{ to: 'topic' as const, topic: partition === 0 ? 'out' : 'side', key: null, value: Buffer.from(value) }]
+const handlers: readonly AnyFunction[] = [
+  defineFunction<MapFunction<string>>({
+    kind: 'map',
+    name: 'm',
+    inputs: ['in'],
+    outputs: ['out', 'side'],
+    decode: (r) => {
+      if (text(r) === 'poison') throw new TypeError('x')
+      return text(r)
+    },
+    handle: (value, r) => emitTo(value, r.partition),
+  }),
+  defineFunction<TaskFunction<string>>({
+    kind: 'task',
+    name: 't',
+    inputs: ['in'],
+    outputs: ['out', 'side'],
+    order: 'partition',
+    concurrency: 4,
+    deadlineMs: 1000,
+    decode: text,
+    handle: async (value, r) => {
+      if (value === 'poison') throw new TypeError('x')
+      return emitTo(value, r.partition)
+    },
+  }),
+]
+
+for (const definition of handlers) {
+  test(`B6 ${definition.kind}: a poison record that no DLQ takes blocks its own partition, which says so by name; the other one goes on (D3)`, async (t) => {
+    const { w, runner, rowOf, put, stop, shown } = watched(definition)
+    await runner.start()
+    w.log.failSends(1e9, 'SLU_LOG_FORBIDDEN', { topic: 'in.dlq' })
+    put(0, 'poison', 'behind')
+    await w.until('held', () => rowOf(0)?.code === 'SLU_LOG_DLQ_UNWRITABLE')
+    put(1, 'a', 'b', 'c')
+    await w.until('the other one', () => w.log.dump('side').length === 3 && rowOf(1)?.committedLag === 0n)
+    t.is(rowOf(0)?.state, 'held')
+    t.is(w.log.committed(`sluice.${definition.name}`, { topic: 'in', partition: 0 }), null)
+    t.is(rowOf(1)?.reason, null)
+    await w.until('shown', () => shown().join() === '0 SLU_LOG_DLQ_UNWRITABLE')
+    t.deepEqual(w.log.dump('out'), [])
+    await stop()
+    t.deepEqual(shown(), [], 'what was given up is blocked by nothing here')
+  })
+
+  test(`B6 ${definition.kind}: a sink that does not answer blocks the partition that writes to it, which says so; nothing is parked, no try is spent, the other one goes on (C5)`, async (t) => {
+    const { w, runner, rowOf, put, stop, shown } = watched(definition)
+    await runner.start()
+    w.log.failSends(40, 'SLU_LOG_UNREACHABLE', { topic: 'out' })
+    put(0, 'a', 'b')
+    await w.until('waits', () => rowOf(0)?.code === 'SLU_LOG_UNREACHABLE')
+    put(1, 'c', 'd')
+    await w.until('the other one', () => w.log.dump('side').length === 2 && rowOf(1)?.committedLag === 0n)
+    t.is(rowOf(1)?.reason, null)
+    t.is(w.log.committed(`sluice.${definition.name}`, { topic: 'in', partition: 0 }), null)
+    await w.until('shown', () => shown().join() === '0 SLU_LOG_UNREACHABLE')
+    await w.until('it is back', () => w.log.dump('out').length === 2)
+    await w.until('no longer shown', () => shown().length === 0 && rowOf(0)?.reason === null)
+    t.deepEqual(w.log.dump('in.dlq'), [])
+    await stop()
+  })
+}
+
+test('B6 task: a pool filled by one partition makes the other wait for one place, not for the backlog; both say why, and nothing is parked (C5)', async (t) => {
+  const slow = defineFunction<TaskFunction<string>>({
+    kind: 'task',
+    name: 't',
+    inputs: ['in'],
+    outputs: ['out', 'side'],
+    order: 'key',
+    concurrency: 2,
+    deadlineMs: 10_000,
+    decode: text,
+    handle: (value, r) => new Promise((resolve) => void w.clock.setTimer(4000, () => resolve(emitTo(value, r.partition)))),
+  })
+  const { w, runner, rowOf, put, stop, shown } = watched(slow)
+  await runner.start()
+  put(0, ...Array.from({ length: 20 }, (_, i) => `a${i}`))
+  await w.until('full', () => rowOf(0)?.reason?.startsWith('every place') === true)
+  put(1, 'b')
+  await w.until('waits too', () => rowOf(1)?.reason?.startsWith('every place') === true)
+  await w.until(
+    'shown',
+    () =>
+      shown()
+        .toSorted((a, b) => (a < b ? -1 : 1))
+        .join() === '0 places,1 places',
+    1500,
+  )
+  await w.until('the other one', () => w.log.dump('side').length === 1, 10_000)
+  t.true(w.log.dump('out').length < 10, 'it did not wait for the backlog')
+  await w.until('all', () => w.log.dump('out').length === 20, 60_000)
+  await w.until('no longer shown', () => shown().length === 0)
+  t.deepEqual([w.log.dump('in.dlq'), runner.stats().retries], [[], 0])
+  await stop()
 })
