@@ -5,7 +5,8 @@
  * sample is one line with a value, mapped or not. The peer only parses; it maps nothing and encodes nothing, so it does less than ours.
  */
 import parsePrometheusTextFormat from 'parse-prometheus-text-format'
-import { aggregateMetrics, type FoldBatch } from '../functions/aggregate-metrics/aggregate-metrics.ts'
+import { aggregateMetrics } from '../functions/aggregate-metrics/aggregate-metrics.ts'
+import type { FoldBatch } from '../functions/aggregate-metrics/batch-reader.ts'
 import type { Cell } from '../functions/aggregate-metrics/cell.ts'
 import { normalizeTelemetry } from '../functions/normalize-telemetry/normalize-telemetry.ts'
 import { nodeHashing } from '../infra/hashing.ts'

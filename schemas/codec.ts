@@ -22,6 +22,8 @@ export interface Codecs {
   decodeBare<N extends RecordName>(name: N, bytes: Uint8Array): RecordTypes[N]
   /** Which of our records a framed value was written as; null if the frame or writer is unknown. */
   nameOf(bytes: Uint8Array): RecordName | null
+  /** Where the body begins of a value written as we write it, with our own schema; null for any other. */
+  ownBodyAt(name: RecordName, bytes: Uint8Array): number | null
   /** Accepts a foreign writer of `name` (an older version of ours, or a registry's). Throws SLU_RECORD_SCHEMA_HOSTILE. Returns its fingerprint. */
   addWriter(name: RecordName, schema: SchemaJson, registryId?: number): Buffer
 }
@@ -156,7 +158,7 @@ export function createCodecs(schemas: ReadonlyMap<RecordName, SchemaJson>, optio
   }
 
   /** Almost every value carries the head we write ourselves. */
-  const hasOwnHead = (name: RecordName, bytes: Uint8Array): Buffer | null => {
+  const ownHeadOf = (name: RecordName, bytes: Uint8Array): Buffer | null => {
     const head = heads.get(name)
     if (head === undefined || bytes.length < head.length) return null
     for (let i = 0; i < head.length; i++) if (bytes[i] !== head[i]) return null
@@ -183,7 +185,7 @@ export function createCodecs(schemas: ReadonlyMap<RecordName, SchemaJson>, optio
     encodeBare: (name, value) => encodeAfter(name, value, 0),
     decodeBare: <N extends RecordName>(name: N, bytes: Uint8Array) => decodeFrom(name, bytes, 0) as RecordTypes[N],
     decode: <N extends RecordName>(name: N, bytes: Uint8Array) => {
-      const head = hasOwnHead(name, bytes)
+      const head = ownHeadOf(name, bytes)
       if (head !== null) return decodeFrom(name, bytes, head.length) as RecordTypes[N]
       const { writer, bodyAt, frame } = writerOf(bytes)
       if (writer === undefined) throw new SluiceError('SLU_RECORD_SCHEMA_UNKNOWN', frame)
@@ -197,6 +199,7 @@ export function createCodecs(schemas: ReadonlyMap<RecordName, SchemaJson>, optio
         return null
       }
     },
+    ownBodyAt: (name, bytes) => ownHeadOf(name, bytes)?.length ?? null,
     addWriter: (name, schema, registryId) => {
       assertSchemaHarmless(schema)
       let writer: Writer

@@ -2,17 +2,16 @@
  * aggregate-metrics: NodeBatches → one WindowPartial per pool, metric, kept attributes and window (telemetry.md §4), stage 1 of a window.
  *
  * Owns: identity of a scrape (W10: node, source, observedMs, part), the fold loop, reset-aware counter deltas against the predecessor sample (W5).
- * Stages: decode → plan of the shape (cached) → fold rows → partial and marker (W7).
+ * Stages: read (time and values; the rest by template) → fold rows → partial and marker (W7).
  * Counters: a delta needs a predecessor; a smaller value or a new `startMs` is a reset, and then the value itself is the delta. A counter that was NaN
  * or absent in the predecessor gives no delta: what it rose by meanwhile is not known to lie in this window.
  * Kind delta is summed as it stands; NaN is skipped; kind state is for assess-health.
  * Invariants: W3, W4, W10; one value per sample and no object per sample in the loop.
  */
-import { SluiceError } from '../../schemas/errors.ts'
-import type { NodeBatch } from '../../schemas/records.ts'
 import { defineFunction, type OpenWindow, type WindowFunction, type WindowParameters } from '../../streams/define-function.ts'
+import { createBatchReader, type FoldBatch } from './batch-reader.ts'
 import { Cell } from './cell.ts'
-import { createPlanCache, float64Column, int32Column, type FoldPlan } from './fold-plan.ts'
+import type { FoldPlan } from './fold-plan.ts'
 
 export interface AggregateMetricsOptions {
   readonly site: string
@@ -21,25 +20,18 @@ export interface AggregateMetricsOptions {
   readonly contributorFactsMax: number
 }
 
-/** One NodeBatch, ready to fold. */
-export interface FoldBatch {
-  readonly batch: NodeBatch
-  readonly plan: FoldPlan
-  readonly values: DataView
-  readonly offsetsMs: Int32Array | null
-}
-
 /** What is kept of a scrape for the deltas of the next: counter values in the order of the plan. */
 export interface CounterSample {
   readonly plan: FoldPlan
   readonly values: Float64Array
 }
 
+const NO_COUNTERS = new Float64Array(0)
 const PARTIALS = 'metrics.partials'
 const NAME = 'aggregate-metrics'
 
 export function aggregateMetrics(options: AggregateMetricsOptions): WindowFunction<FoldBatch, Cell, CounterSample> {
-  const planOf = createPlanCache()
+  const read = createBatchReader()
   return defineFunction<WindowFunction<FoldBatch, Cell, CounterSample>>({
     kind: 'window',
     name: NAME,
@@ -47,15 +39,9 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
     outputs: [PARTIALS],
     partialsTopic: PARTIALS,
     parameters: options.parameters,
-    decode: (record, { codecs }) => {
-      if (record.value === null) throw new SluiceError('SLU_RECORD_UNDECODABLE', 'NodeBatch: the record has no value')
-      const batch = codecs.decode('NodeBatch', record.value)
-      const plan = planOf(batch, codecs)
-      const offsetsMs = batch.offsetMs === null ? null : int32Column(batch.offsetMs, plan.rows)
-      return { batch, plan, values: float64Column(batch.value, plan.rows), offsetsMs }
-    },
-    eventTimeMs: (value) => value.batch.observedMs,
-    identity: ({ batch, plan }) => `${plan.owner}|${batch.observedMs}|${batch.part}`,
+    decode: (record, { codecs }) => read(record, codecs),
+    eventTimeMs: ({ observedMs }) => observedMs,
+    identity: ({ plan, observedMs, part }) => `${plan.owner}|${observedMs}|${part}`,
     add: (window, value, predecessor) => fold(window, value, predecessor, options.contributorFactsMax),
     predecessor: { keyOf: ({ plan }) => plan.owner, of: countersOf },
     encodePartial: (group, { codecs }) => {
@@ -101,6 +87,7 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
 
 function countersOf({ plan, values }: FoldBatch): CounterSample {
   const { counterRows } = plan
+  if (counterRows.length === 0) return { plan, values: NO_COUNTERS }
   const counters = new Float64Array(counterRows.length)
   for (let i = 0; i < counters.length; i++) counters[i] = values.getFloat64((counterRows[i] as number) * 8, true)
   return { plan, values: counters }
@@ -122,7 +109,7 @@ function sameCounters(a: FoldPlan, b: FoldPlan): boolean {
   return a.counterKeys.length === b.counterKeys.length && a.counterKeys.every((key, i) => key === b.counterKeys[i]) && a.counterStartMs.every((ms, i) => ms === b.counterStartMs[i])
 }
 
-function fold(window: OpenWindow<Cell>, { batch, plan, values, offsetsMs }: FoldBatch, predecessor: CounterSample | undefined, contributorsMax: number): void {
+function fold(window: OpenWindow<Cell>, { plan, observedMs, values, offsetsMs }: FoldBatch, predecessor: CounterSample | undefined, contributorsMax: number): void {
   const before = alignedCounters(plan, predecessor)
   const { rowsOfCell, counterOfRow, contributorOfRow, deviceOfRow } = plan
   for (let at = 0; at < rowsOfCell.length; at++) {
@@ -141,14 +128,14 @@ function fold(window: OpenWindow<Cell>, { batch, plan, values, offsetsMs }: Fold
       if (cell === null) {
         const facts = plan.cells[at] as FoldPlan['cells'][number]
         cell = window.group(facts.key, () => new Cell(facts, contributorsMax))
-        entered = cell.entered(plan, rows.length)
+        entered = cell.entered(plan)
       }
       let contributor = entered[i] ?? null
       if (contributor === null) {
         contributor = cell.enter(contributorOfRow[row] as string, deviceOfRow[row] as string)
         if (contributor !== null) entered[i] = contributor
       }
-      cell.add(value, offsetsMs === null ? batch.observedMs : batch.observedMs + (offsetsMs[row] as number), contributor)
+      cell.add(value, offsetsMs === null ? observedMs : observedMs + (offsetsMs[row] as number), contributor)
     }
   }
 }

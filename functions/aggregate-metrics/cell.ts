@@ -41,12 +41,12 @@ export class Cell {
   }
 
   /**
-   * Per row of a plan's cell: the contributor its values go to, once `enter` said so. Rows of the same plan go the same way for as long as the cell
+   * Per row of a plan's cell: the contributor its values go to, filled by the caller with what `enter` said. Rows of the same plan go the same way for as long as the cell
    * lives, so names are looked up once a plan and not once a sample.
    */
-  entered(plan: object, rows: number): (Contributor | undefined)[] {
+  entered(plan: object): (Contributor | undefined)[] {
     let slots = this.slots.get(plan)
-    if (slots === undefined) this.slots.set(plan, (slots = Array.from<undefined>({ length: rows })))
+    if (slots === undefined) this.slots.set(plan, (slots = []))
     return slots
   }
 

@@ -61,7 +61,8 @@ export class Contributors {
       const { indexes, counts } = lowered(c, scale)
       let buckets = 0
       for (const index of indexes) buckets = Math.max(buckets, index - offset + 1)
-      const bucketCounts = Array.from<number>({ length: buckets }).fill(0)
+      const bucketCounts: number[] = []
+      for (let i = 0; i < buckets; i++) bucketCounts.push(0)
       for (let i = 0; i < indexes.length; i++) bucketCounts[(indexes[i] as number) - offset] = counts[i] as number
       facts.push({ id, sum: c.sum, count: c.count, bucketCounts })
     }

@@ -1,8 +1,7 @@
 /**
  * How the rows of a node's batches go into cells: worked out once per shape, used for every batch of that shape.
  *
- * Owns: decoding of layout and index columns, the check that they fit together (SLU_RECORD_UNDECODABLE), cell → rows, row → contributor, device, counter;
- * the cache per node and source while the bytes are equal (a pure cache, bounded). Rows of devices without a pool, of metrics that are not
+ * Owns: decoding of layout and index columns, the check that they fit together (SLU_RECORD_UNDECODABLE), cell → rows, row → contributor, device, counter. Rows of devices without a pool, of metrics that are not
  * aggregated, of kind `state` and of metrics unknown here have no cell.
  */
 import type { Codecs } from '../../schemas/codec.ts'
@@ -61,8 +60,6 @@ function contributorOf(kind: CellFacts['contributorKind'], device: LayoutDevice,
   return kind === 'facility' ? node : (device.tenant ?? UNATTRIBUTED)
 }
 
-const ownerOf = (batch: NodeBatch): string => `${batch.node}|${batch.source.kind}`
-
 export function makeFoldPlan(batch: NodeBatch, codecs: Codecs): FoldPlan {
   const { deviceIndex, metricIndex } = batch
   if (deviceIndex.length !== metricIndex.length || deviceIndex.length % 2 !== 0) throw undecodable('index columns differ in length')
@@ -98,7 +95,7 @@ export function makeFoldPlan(batch: NodeBatch, codecs: Codecs): FoldPlan {
     counters.push({ row, key: `${device.id}|${cellKey('', metric.name, metric.attributes)}`, startMs: metric.startMs })
   }
   return {
-    owner: ownerOf(batch),
+    owner: `${batch.node}|${batch.source.kind}`,
     rows,
     cells,
     rowsOfCell: rowsOfCell.map((list) => Int32Array.from(list)),
@@ -118,28 +115,4 @@ function cellFactsOf(device: LayoutDevice, metric: LayoutMetric): CellFacts | nu
   const attributes: Record<string, string> = {}
   for (const name of row.keptAttributes) if (Object.hasOwn(metric.attributes, name)) attributes[name] = metric.attributes[name] as string
   return { key: cellKey(device.pool, metric.name, attributes), pool: device.pool, metric: metric.name, unit: row.unit, attributes, contributorKind: row.contributor }
-}
-
-interface Cached {
-  readonly layout: Buffer
-  readonly deviceIndex: Buffer
-  readonly metricIndex: Buffer
-  readonly plan: FoldPlan
-}
-
-export type PlanCache = (batch: NodeBatch, codecs: Codecs) => FoldPlan
-
-/** Plans per node and source; `max` bounds it against a flood of nodes. */
-export function createPlanCache(max = 100_000): PlanCache {
-  const cache = new Map<string, Cached>()
-  return (batch, codecs) => {
-    const key = ownerOf(batch)
-    const hit = cache.get(key)
-    if (hit !== undefined && hit.layout.equals(batch.layout) && hit.deviceIndex.equals(batch.deviceIndex) && hit.metricIndex.equals(batch.metricIndex)) return hit.plan
-    const plan = makeFoldPlan(batch, codecs)
-    if (cache.size >= max) cache.clear()
-    // Copies: the batch's columns may be views of a whole fetch.
-    cache.set(key, { layout: Buffer.from(batch.layout), deviceIndex: Buffer.from(batch.deviceIndex), metricIndex: Buffer.from(batch.metricIndex), plan })
-    return plan
-  }
 }

@@ -1,6 +1,6 @@
 /** Windows without a runtime, for the tests of the metrics functions. */
 import type { Cell } from '../../functions/aggregate-metrics/cell.ts'
-import type { FoldBatch } from '../../functions/aggregate-metrics/aggregate-metrics.ts'
+import type { FoldBatch } from '../../functions/aggregate-metrics/batch-reader.ts'
 import { bytesOf, createBatchColumns } from '../../functions/normalize-telemetry/batch-columns.ts'
 import type { LayoutDevice, NodeBatch, WindowPartial } from '../../schemas/records.ts'
 import type { ClosedGroup, OpenWindow, WindowFunction } from '../../streams/define-function.ts'

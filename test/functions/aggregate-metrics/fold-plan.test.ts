@@ -1,5 +1,5 @@
 import test from 'ava'
-import { createPlanCache, float64Column, int32Column, makeFoldPlan, uint16Column, UNATTRIBUTED } from '../../../functions/aggregate-metrics/fold-plan.ts'
+import { float64Column, int32Column, makeFoldPlan, uint16Column, UNATTRIBUTED } from '../../../functions/aggregate-metrics/fold-plan.ts'
 import { batchBytes } from '../../helpers/metrics.ts'
 import { codecs } from '../../helpers/telemetry.ts'
 
@@ -50,26 +50,4 @@ test('fold-plan: a value that lies unaligned in a fetch is read right', (t) => {
   t.deepEqual([values.getFloat64(0, true), values.getFloat64(8, true)], [1.5, -2])
   t.deepEqual([...int32Column(Buffer.from([0, 1, 0, 0, 0]).subarray(1), 1)], [1])
   t.deepEqual([...uint16Column(Buffer.from([0, 1, 2]).subarray(1))], [513])
-})
-
-test('fold-plan: a plan is reused while the shape repeats, and never for another shape, node or source', (t) => {
-  const planOf = createPlanCache()
-  const rows = [{ device: 'a', metric: 'hw.power', value: 1 }]
-  const first = planOf(batch(rows), codecs)
-  t.is(planOf(batch(rows), codecs), first)
-  t.not(planOf(batch(rows, { node: 'node-2' }), codecs), first)
-  t.not(planOf(batch(rows, { source: { kind: 'neuron-monitor', version: null } }), codecs), first)
-  t.not(planOf(batch([{ device: 'b', metric: 'hw.power', value: 1 }]), codecs), first)
-})
-
-test('fold-plan: batches of one layout whose rows stand in another order never share a plan', (t) => {
-  const planOf = createPlanCache()
-  const first = batch([
-    { device: 'a', metric: 'hw.power', value: 1 },
-    { device: 'b', metric: 'hw.energy', value: 1 },
-  ])
-  const swapped = { ...first, deviceIndex: Buffer.from([1, 0, 0, 0]) }
-  t.deepEqual(planOf(first, codecs).deviceOfRow, ['a', 'b'])
-  t.deepEqual(planOf(swapped, codecs).deviceOfRow, ['b', 'a'])
-  t.deepEqual([...planOf({ ...first, metricIndex: Buffer.from([1, 0, 0, 0]) }, codecs).counterOfRow], [0, -1])
 })
