@@ -50,6 +50,17 @@ export interface PartitionLoopOptions {
   readonly aligned: { readonly alignment: Alignment; readonly spanMs: number } | null
 }
 
+/** Trace contexts of the first records that have one. */
+function linksOf(records: readonly LogRecord[]): Readonly<Record<string, string>>[] {
+  const links: Readonly<Record<string, string>>[] = []
+  for (const { headers } of records) {
+    if (headers.length === 0) continue
+    const carrier = carrierOf(headers)
+    if (carrier['traceparent'] !== undefined && links.push(carrier) === LINKS_MAX) break
+  }
+  return links
+}
+
 /** Why over 70 lines: one state machine over the queue and the acknowledged checkpoint. */
 export function createPartitionLoop(options: PartitionLoopOptions): RunningPartition {
   const { environment, processor, sink, fenced, transactional, parking, abort, topic, partition, aligned } = options
@@ -156,11 +167,11 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
       return
     }
     const startMs = clock.nowMs()
-    const links = chunk.records.map((r) => carrierOf(r.headers)).filter((c) => c['traceparent'] !== undefined)
+    const links = linksOf(chunk.records)
     const span = telemetry.span({
       name: [PROCESS, topic].join(' '),
       kind: 'consumer',
-      links: links.slice(0, LINKS_MAX),
+      links,
       attributes: { ...attributes, [attributeNames.batchCount]: chunk.records.length },
     })
     try {

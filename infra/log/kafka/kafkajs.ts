@@ -164,9 +164,15 @@ ConnectionClass.prototype.connect = function connectOnce(this: object) {
 const HEADER_LIST: unique symbol = Symbol.for('sluice.headers')
 const readVarIntArray = Decoder.prototype.readVarIntArray
 
+/** Most records have no header: they share these, rather than be given five objects each. */
+const NO_HEADERS: LogHeaders = Object.freeze([])
+const NO_RAW_HEADERS: RawHeaders = Object.freeze({})
+const NO_PAIRS: HeaderPair[] = Object.freeze(Object.defineProperty<HeaderPair[]>([], 'reduce', { value: () => NO_RAW_HEADERS })) as HeaderPair[]
+
 /** The record decoder reduces this list to an object: ours hands the list on with it. Nothing else reads a varint array. */
 Decoder.prototype.readVarIntArray = function readHeaderList(this: unknown, reader) {
   const list = readVarIntArray.call(this as never, reader)
+  if (list.length === 0) return NO_PAIRS
   const reduce = list.reduce.bind(list)
   Object.defineProperty(list, 'reduce', {
     value: (...args: Parameters<typeof reduce>) => Object.defineProperty(reduce(...args) as object, HEADER_LIST, { value: list }),
@@ -227,7 +233,8 @@ kafkajs.CompressionCodecs[kafkajs.CompressionTypes.ZSTD] = () => ({
 
 /** Headers of a decoded record in their order. */
 export function headersOf(raw: RawHeaders): LogHeaders {
-  return (raw[HEADER_LIST] ?? []).map(({ key, value }) => [key, value ?? Buffer.alloc(0)] as const)
+  const list = raw[HEADER_LIST]
+  return list === undefined ? NO_HEADERS : list.map(({ key, value }) => [key, value ?? Buffer.alloc(0)] as const)
 }
 
 /**
