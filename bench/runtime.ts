@@ -2,7 +2,7 @@
  * How much work the runtime gets out of a CPU-second on real Kafka, beside Kafka Streams, the Confluent Parallel Consumer and the bare client.
  *
  * Owns: which contestants run on which data, the order (every round runs all of them in turn on topics filled for that round; medians), and what each
- * figure means. `npm run bench -- runtime [map|windows|json|task …]` runs some of the groups.
+ * figure means. `npm run bench -- runtime [map|windows|json|task|partitions|keys …]` runs some of the groups.
  * Conditions: one broker on the same machine, at least once, one consuming thread each, every contestant its own process with nothing else of ours in it.
  * Start and warm-up do not count: a contestant is measured from 30 % of its records on, CPU being that of its whole process (JIT and GC threads included).
  * Ours ends when the last record's effects are acknowledged and committed; the peers end, in their favour, when the last record was processed
@@ -12,71 +12,40 @@
 import { fileURLToPath } from 'node:url'
 import { isKafkaAvailable } from '../infra/deploy/kafka/cluster.ts'
 import type { LogRecord } from '../schemas/log.ts'
-import { median, type Bench, type BenchCase } from './report.ts'
-import type { Measured } from './runtime/contestant.ts'
-import { batchRecords, countedThroughMs, MAP_BYTES, mapRecords, SAMPLES_PER_RECORD, taskRecords, type ValueForm } from './runtime/data.ts'
-import { mustEqual, openStage, type Stage } from './runtime/stage.ts'
-import { codecs } from './scrapes.ts'
+import type { Bench } from './report.ts'
+import { batchRecords, countOfSummary, MAP_BYTES, mapRecords, SAMPLES_PER_RECORD, taskRecords, type ValueForm } from './runtime/data.ts'
+import { FLAT_RECORDS, flatCase } from './runtime/flat.ts'
+import {
+  cpuUs,
+  GRACE_MS,
+  MAP_KEYS,
+  newPrefix,
+  NODES,
+  parameters,
+  PARTITIONS,
+  peakMiB,
+  perCpuSecond,
+  perSecond,
+  ROUNDS,
+  Scores,
+  TASK_CONCURRENCY,
+  WARM_SHARE,
+  warmOf,
+  WINDOW_MS,
+  type Report,
+} from './runtime/measure.ts'
+import { mustEqual, openStage, windowTopics, type Stage } from './runtime/stage.ts'
 
-const ROUNDS = 3
-const PARTITIONS = 4
-const WARM_SHARE = 0.3
 const MAP_RECORDS = 200_000
-const MAP_KEYS = 10_000
 const BATCHES = 120_000
-const NODES = 200
 const SCRAPE_MS = 1000
-const WINDOW_MS = 10_000
-const GRACE_MS = 5000
 const TASK_KEYS = [
   { keys: 1, records: 1000 },
   { keys: 100, records: 20_000 },
   { keys: 1000, records: 40_000 },
 ] as const
-const TASK_CONCURRENCY = 100
 const EFFECT_MS = 5
 const SCHEMAS = fileURLToPath(new URL('../schemas/avro/', import.meta.url))
-
-const parameters = { windowMs: WINDOW_MS, graceMs: GRACE_MS, outOfOrdernessMs: 0, skewMs: 30_000, maxGapMs: 120_000, idleMs: 3_600_000 }
-
-type Report = (result: BenchCase) => void
-
-/** What each contestant was measured at, round by round. */
-class Scores {
-  readonly #by = new Map<string, Measured[]>()
-
-  add(name: string, measured: Measured | null): void {
-    if (measured === null) return
-    const list = this.#by.get(name) ?? []
-    this.#by.set(name, list)
-    list.push(measured)
-  }
-
-  median(name: string, of: (measured: Measured) => number): number | null {
-    const list = this.#by.get(name)
-    return list === undefined ? null : median(list.map(of))
-  }
-
-  /** One case: `ours` against all others that ran. */
-  report(report: Report, what: string, unit: string, better: BenchCase['better'], ours: string, of: (measured: Measured) => number): void {
-    const value = this.median(ours, of)
-    if (value === null) return
-    const peers: Record<string, number> = {}
-    for (const name of this.#by.keys()) if (name !== ours) peers[name] = round(this.median(name, of) ?? NaN)
-    report({ case: what, value: round(value), unit, better, peers })
-  }
-}
-
-const round = (value: number): number => Number(value.toPrecision(4))
-const perSecond = (each: number) => (m: Measured) => (m.measured * each * 1000) / m.wallMs
-const perCpuSecond = (each: number) => (m: Measured) => (m.measured * each * 1000) / m.cpuMs
-const cpuUs = (m: Measured): number => (m.cpuMs * 1000) / m.measured
-const peakMiB = (m: Measured): number => m.peakKb / 1024
-
-let run = 0
-/** A name that no earlier round had. */
-const newPrefix = (): string => `bench-${process.pid}-${run++}.`
-const warmOf = (records: number): number => Math.round(records * WARM_SHARE)
 
 async function mapCase(stage: Stage, report: Report): Promise<void> {
   const scores = new Scores()
@@ -113,11 +82,6 @@ const DSL = { name: 'Kafka Streams, DSL, RocksDB', form: 'dsl', store: 'rocks', 
 
 const countOfPeer = (record: LogRecord): number => Number((record.value as Buffer).readBigInt64BE(0))
 
-function countOfSummary(record: LogRecord): number {
-  const { windowEndMs, count } = codecs.decode('WindowSummary', record.value as Buffer)
-  return windowEndMs <= countedThroughMs ? count : 0
-}
-
 /** The partials of the JSON function are 32 bytes; all else in the topic is a marker. */
 const countOfPartial = (record: LogRecord): number => (record.value?.length === 32 ? countOfPeer(record) : 0)
 
@@ -129,10 +93,7 @@ async function windowsCase(stage: Stage, form: ValueForm, report: Report): Promi
   for (let turn = 0; turn < ROUNDS; turn++) {
     const prefix = newPrefix()
     const input = `${prefix}hardware.telemetry`
-    await stage.topics(
-      ['hardware.telemetry', 'metrics.partials'].flatMap((name) => ['', '.dlq', '.late'].map((suffix) => `${prefix}${name}${suffix}`)).concat(`${prefix}metrics.windows`),
-      PARTITIONS,
-    )
+    await windowTopics(stage, prefix, PARTITIONS)
     await stage.fill(batchRecords(input, { form, nodes: NODES, records: BATCHES, partitions: PARTITIONS, scrapeMs: SCRAPE_MS }))
     const ours = await stage.ours({ form: form === 'json' ? 'windows-json' : 'windows-avro', prefix, group: prefix, parameters, ...common })
     mustEqual(`windows of ${form}, records late or parked`, ours.dropped, 0)
@@ -199,6 +160,8 @@ const GROUPS: Readonly<Record<string, (stage: Stage, report: Report) => Promise<
   windows: (stage, report) => windowsCase(stage, 'avro', report),
   json: (stage, report) => windowsCase(stage, 'json', report),
   task: taskCase,
+  partitions: (stage, report) => flatCase(stage, 'partitions', report),
+  keys: (stage, report) => flatCase(stage, 'keys', report),
 }
 
 async function runAll(report: Report, only: readonly string[]): Promise<void> {
@@ -229,6 +192,7 @@ export const runtimeBench: Bench = {
     windowMs: WINDOW_MS,
     graceMs: GRACE_MS,
     broker: 'Apache Kafka 4.4.0, one, same machine',
+    flatRecords: FLAT_RECORDS,
     taskConcurrency: TASK_CONCURRENCY,
     effectMs: EFFECT_MS,
     streams: 'Kafka Streams 4.3.1, one thread, at least once, caches on, Avro 1.12.0, OpenJDK, -Xmx1g',

@@ -7,7 +7,7 @@
  */
 import { partitionOf } from '../../infra/log/partitioner.ts'
 import { nodeHashing } from '../../infra/hashing.ts'
-import type { OutRecord } from '../../schemas/log.ts'
+import type { LogRecord, OutRecord } from '../../schemas/log.ts'
 import { createPseudonyms } from '../../schemas/pseudonym.ts'
 import type { NodeLayout } from '../../schemas/records.ts'
 import { codecs, START_MS } from '../scrapes.ts'
@@ -99,7 +99,7 @@ export interface BatchSet {
 }
 
 /** Epoch ms at which the windows that are counted end. */
-export const countedThroughMs = START_MS + SENTINEL_AFTER_MS
+const countedThroughMs = START_MS + SENTINEL_AFTER_MS
 
 /** One scrape of every node in turn, then the sentinels. */
 export function* batchRecords(topic: string, set: BatchSet): Generator<OutRecord> {
@@ -140,4 +140,10 @@ export function* taskRecords(topic: string, records: number, keys: number, parti
     names.push(key)
   }
   for (let i = 0; i < records; i++) yield { topic, key: names[i % keys] as Buffer, value: Buffer.from(`record-${i}`) }
+}
+
+/** Samples that a summary says were folded before the sentinels. */
+export function countOfSummary(record: LogRecord): number {
+  const { windowEndMs, count } = codecs.decode('WindowSummary', record.value as Buffer)
+  return windowEndMs <= countedThroughMs ? count : 0
 }

@@ -119,3 +119,10 @@ export async function openStage(): Promise<Stage> {
 export function mustEqual(what: string, got: number, wanted: number): void {
   if (got !== wanted) throw new Error(`${what}: ${got}, must be ${wanted}`)
 }
+
+/** What aggregate-metrics and combine-metrics need. */
+export const windowTopics = (stage: Stage, prefix: string, partitions: number): Promise<void> =>
+  stage.topics(
+    ['hardware.telemetry', 'metrics.partials'].flatMap((name) => ['', '.dlq', '.late'].map((suffix) => `${prefix}${name}${suffix}`)).concat(`${prefix}metrics.windows`),
+    partitions,
+  )
