@@ -11,6 +11,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   telemetry: async () => (await import('./telemetry.ts')).telemetry,
   router: async () => (await import('./router.ts')).routerBench,
   pipeline: async () => (await import('./pipeline.ts')).pipelineBench,
+  recovery: async () => (await import('./recovery.ts')).recoveryBench,
   runtime: async () => (await import('./runtime.ts')).runtimeBench,
 }
 

@@ -20,6 +20,7 @@ export const SCHEMA_URL = 'https://opentelemetry.io/schemas/1.45.0'
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const INFERENCE_SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+const RESTORE_SECONDS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
 const RECORDS = [1, 5, 10, 50, 100, 500, 1000]
 
 const counter = (name: string, unit: string, description: string): Instrument => ({ name, type: 'counter', unit, description })
@@ -41,6 +42,7 @@ export const instruments = {
   deadLetters: counter('sluice.dead_letters', '{record}', 'Dead letters by error code (D2).'),
   rebalances: counter('sluice.rebalances', '{rebalance}', 'Assignments received.'),
   partitionHeld: gauge('sluice.partition.held', '{partition}', 'Partitions of a function that stand still with an error.'),
+  stateRestoreDuration: histogram('sluice.state.restore.duration', 's', RESTORE_SECONDS, 'From the assignment of a partition until the state of a fold is rebuilt.'),
   partitionBlocked: gauge('sluice.partition.blocked', '1', '1 while a partition does not go on; the reason is an error code, or places where the pool of the function is full.'),
   clientOperationDuration: histogram('gen_ai.client.operation.duration', 's', INFERENCE_SECONDS, 'One call to an endpoint.'),
   routeDecisions: counter('sluice.route.decisions', '{decision}', 'Where requests went, or why they did not.'),

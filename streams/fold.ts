@@ -44,6 +44,12 @@ function versionHeaders(partition: number, offset: bigint, appendMs: number | nu
   return headers
 }
 
+/** The input partition a row derives from, without looking into it; null = it does not say. */
+export function sourcePartitionOf(row: LogRecord): number | null {
+  const text = row.headers.find(([name]) => name === HEADER_SOURCE_PARTITION)?.[1].toString('latin1') ?? ''
+  return /^\d{1,6}$/.test(text) ? Number(text) : null
+}
+
 /** The version a row carries, if it was derived from `partition`. */
 export function versionOf(row: LogRecord, partition: number): Version | null {
   const text = (name: string): string | undefined => row.headers.find(([n]) => n === name)?.[1].toString('latin1')
@@ -61,6 +67,7 @@ const isFolded = (record: LogRecord, version: Version | undefined): boolean =>
 export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, context: FunctionContext, partition: number, report: (error: SluiceError) => void): PartitionProcessor {
   const states = new Map<string, S>()
   const versions = new Map<string, Version>()
+  let unreadable: { readonly count: number; readonly first: SluiceError | null } = { count: 0, first: null }
   let nextOffset = 0n
   let lastAppendMs: number | null = null
   let tickedMs: number | null = null
@@ -130,29 +137,34 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
     return effects(out, [], 0, 0)
   }
 
+  const restoreRow = (row: LogRecord): void => {
+    try {
+      const restored = definition.restore(row, partition, context)
+      if (restored === null) return
+      put(restored.key, restored.merge(states.get(restored.key) ?? definition.initial(restored.key, partition)))
+      const version = versionOf(row, partition)
+      const known = versions.get(restored.key)
+      if (version !== null && (known === undefined || version.offset > known.offset)) versions.set(restored.key, version)
+    } catch (thrown) {
+      unreadable = { count: unreadable.count + 1, first: unreadable.first ?? outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE').error }
+    }
+  }
+
   return {
     needs: [{ topic: definition.stateTopic, partitions: 'all' }],
+    restore: () => {
+      states.clear()
+      versions.clear()
+      unreadable = { count: 0, first: null }
+      return restoreRow
+    },
     begin: (committed, rows) => {
       nextOffset = committed?.nextOffset ?? 0n
-      const unreadable: SluiceError[] = []
-      for (const row of rows.get(definition.stateTopic) ?? []) {
-        let restored: ReturnType<typeof definition.restore>
-        try {
-          restored = definition.restore(row, partition, context)
-          if (restored === null) continue
-          put(restored.key, restored.merge(states.get(restored.key) ?? definition.initial(restored.key, partition)))
-        } catch (thrown) {
-          unreadable.push(outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE').error)
-          continue
-        }
-        const version = versionOf(row, partition)
-        const known = versions.get(restored.key)
-        if (version !== null && (known === undefined || version.offset > known.offset)) versions.set(restored.key, version)
-      }
+      for (const row of rows.get(definition.stateTopic) ?? []) restoreRow(row)
       evict()
       // No dead letters: the row stays where it is, and every start of every partition would park it again.
-      const [first] = unreadable
-      if (first !== undefined) report(new SluiceError(first.code, `${unreadable.length} rows of ${definition.stateTopic}: what they held begins anew`, first))
+      const { first, count } = unreadable
+      if (first !== null) report(new SluiceError(first.code, `${count} rows of ${definition.stateTopic}: what they held begins anew`, first))
       return { nextOffset: committed?.nextOffset ?? 'start', effects: NO_EFFECTS }
     },
     process: (records, readTo) => {

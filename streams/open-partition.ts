@@ -9,7 +9,7 @@
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '../schemas/log.ts'
-import { attributeNames } from '../schemas/telemetry-names.ts'
+import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import { isParkingByKey, isTransactional, type AnyFunction, type FunctionContext } from './define-function.ts'
 import { createCombineProcessor } from './combine.ts'
 import { decodeCombineMetadata, decodeWindowMetadata } from './commit-metadata.ts'
@@ -92,15 +92,13 @@ function hasWindowMetadata(definition: AnyFunction, metadata: string): boolean {
   return definition.kind === 'combine' && decodeCombineMetadata(metadata, definition.windowMs) !== null
 }
 
-async function readRows(parts: MemberParts, topic: string, partitions: readonly number[] | 'all'): Promise<LogRecord[]> {
+async function readRows(parts: MemberParts, topic: string, partitions: readonly number[] | 'all', take: (row: LogRecord) => void): Promise<void> {
   const tail = await parts.reader.open({ topic: parts.topicPrefix + topic, partitions, from: 'start', committedOnly: true, untilEnd: true })
-  const rows: LogRecord[] = []
   try {
-    for await (const batch of tail) for (const record of batch.records) rows.push(localise(record, parts.topicPrefix))
+    for await (const batch of tail) for (const record of batch.records) take(localise(record, parts.topicPrefix))
   } finally {
     await tail.close()
   }
-  return rows
 }
 
 /** Below it nothing can be read again (C7, W6). */
@@ -128,6 +126,7 @@ async function committedOf(parts: MemberParts, group: string, topic: string, par
 export async function openPartition(options: OpenPartitionOptions): Promise<Opened> {
   const { parts, environment, topic, partition, abort, logStart } = options
   const { definition } = parts
+  const openedMs = environment.clock.nowMs()
   const sink = createPartitionSink({ environment, producer: parts.producer, topicPrefix: parts.topicPrefix, partitionsOf: parts.partitionsOf, signal: abort.signal })
   const fencedName = `${parts.topicPrefix}${definition.name}.${topic}.${partition}`
   const at = { topic: parts.topicPrefix + topic, partition }
@@ -195,9 +194,19 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   const rows = new Map<string, LogRecord[]>()
   // W6, W7: windows read markers back only where commit metadata is lost.
   const isRestored = committed !== null && hasWindowMetadata(definition, committed.metadata)
-  for (const need of isRestored ? [] : processor.needs) rows.set(need.topic, await sink.persist(() => readRows(parts, need.topic, need.partitions === 'all' ? 'all' : [partition])))
+  for (const { topic: from, partitions } of isRestored ? [] : processor.needs)
+    await sink.persist(async () => {
+      const read: LogRecord[] = []
+      await readRows(parts, from, partitions === 'all' ? 'all' : [partition], processor.restore?.() ?? ((row) => void read.push(row)))
+      rows.set(from, read)
+    })
   const isBlind = definition.kind === 'window' && committed !== null && !isRestored
   const first = processor.begin(committed, rows, isBlind ? await sink.persist(() => logStartOf(parts, topic, partition)) : logStart)
+  if (definition.kind === 'fold')
+    environment.telemetry.record(metricNames.stateRestoreDuration, (environment.clock.nowMs() - openedMs) / 1000, {
+      [attributeNames.function]: definition.name,
+      [attributeNames.partition]: String(partition),
+    })
   const nextOffset = first.nextOffset === 'start' ? logStart : first.nextOffset
   const running = createPartitionLoop({
     environment,

@@ -52,6 +52,8 @@ export interface Checkpoint {
 export interface PartitionProcessor {
   /** What the processor must be given before `begin`: fold reads its state topic, a window its last marker when metadata is lost (W6). */
   readonly needs: readonly { readonly topic: string; readonly partitions: 'all' | 'own' }[]
+  /** Takes the rows of `needs` one by one while they are read, so that none is kept, instead of all at once in `begin`; called again, it begins anew. */
+  restore?(): (row: LogRecord) => void
   /** Decides where to start. Throws SLU_WINDOW_PARAMETERS (W3). `rows` = records of the topics in `needs`, read to their ends. May return effects (W7: a new owner first sends a marker with what it restored). */
   begin(
     committed: Committed | null,

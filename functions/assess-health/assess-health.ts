@@ -12,6 +12,7 @@
 import type { HealthRules } from '../../schemas/health-rules.ts'
 import type { LogRecord } from '../../schemas/log.ts'
 import { defineFunction, type Emit, type FoldFunction, type FunctionContext } from '../../streams/define-function.ts'
+import { sourcePartitionOf } from '../../streams/fold.ts'
 import { finish, type Assessment } from './assessment.ts'
 import { createBatchReader, type BatchReading } from './batch-reader.ts'
 import { restoreLatches } from './breaker.ts'
@@ -108,7 +109,9 @@ export function assessHealth(options: AssessHealthOptions): FoldFunction<BatchRe
     restore: (row, partition, context) => {
       if (row.key === null) return null
       const id = row.key.toString('utf8')
-      if (row.value === null)
+      const source = sourcePartitionOf(row)
+      // Another partition has it now: the newest row of a device says whose it is. Most rows are of others: they are not decoded.
+      if (row.value === null || (source !== null && source !== partition))
         return {
           key: '',
           merge: (state) => {

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
 import type { LogRecord } from '../../schemas/log.ts'
-import { createFoldProcessor, versionOf } from '../../streams/fold.ts'
+import { createFoldProcessor, sourcePartitionOf, versionOf } from '../../streams/fold.ts'
 import { defineFunction, type FunctionContext } from '../../streams/define-function.ts'
 import type { Effects, Outgoing } from '../../streams/processor.ts'
 import { testCodecs } from '../helpers/codecs.ts'
@@ -48,6 +48,28 @@ test('fold: every emit is fenced and carries the source offset as its version (C
     [5n, 6n],
   )
   t.is(versionOf(asRow(effects.batches[0]?.records[0] as Outgoing, 0), 1), null)
+})
+
+test('fold: rows handed over one by one rebuild the same state, and a reading that failed half way begins anew (C8)', (t) => {
+  const first = fold()
+  first.begin(null, new Map())
+  const rows = first.process(many('abab'), 4n).batches.flatMap((b) => b.records.map(asRow))
+  const second = fold()
+  const broken = second.restore?.()
+  for (const row of [record(0, { topic: 'counts', key: 'c', value: '9' }), record(1, { topic: 'counts', value: 'hostile' }), ...rows]) broken?.(row)
+  const again = second.restore?.()
+  for (const row of rows) again?.(row)
+  second.begin({ nextOffset: 4n, metadata: '' }, new Map())
+  t.deepEqual(rowsOf(second.process(many('abc', 4), 7n)), ['a=3', 'b=3', 'c=1'])
+})
+
+test('fold: a row says which input partition it derives from; what is none of ours says nothing', (t) => {
+  const processor = fold()
+  processor.begin(null, new Map())
+  const [row] = processor.process(many('a'), 1n).batches.flatMap((b) => b.records.map(asRow))
+  t.is(sourcePartitionOf(row as LogRecord), 0)
+  t.is(sourcePartitionOf(record(0)), null)
+  t.is(sourcePartitionOf(record(0, { headers: [['sluice.source.partition', Buffer.from('-1')]] })), null)
 })
 
 test('fold: rebuilt from its rows, a replay after a crash between transaction and commit folds nothing twice (C8)', (t) => {

@@ -86,6 +86,20 @@ test('open partition: a fold opens its fenced producer before it reads its state
   t.deepEqual(order, ['open p.f.in.3', 'read p.state true', 'prove', 'write p.state=42'])
 })
 
+test('open partition: how long the state of a fold took to rebuild is measured, of nothing else', async (t) => {
+  for (const [definition, expected] of [
+    [state, [['sluice.state.restore.duration', 'f', '3']]],
+    [total, []],
+  ] as const) {
+    const { w, opened } = world(definition)
+    await opened
+    t.deepEqual(
+      w.measured.map(({ name, attributes }) => [name, attributes?.['function'], attributes?.['messaging.destination.partition.id']]),
+      expected.map((one) => [...one]),
+    )
+  }
+})
+
 const total = defineFunction<CombineFunction<string>>({
   kind: 'combine',
   name: 'c',

@@ -133,6 +133,19 @@ test('assess-health: rows of another partition are never restored here', (t) => 
   t.is(here.endpoints.size, 0)
 })
 
+test('assess-health: a row that another partition wrote takes its device away here, and is not even decoded', (t) => {
+  const here = healthDesk()
+  here.batch(gpus('n1', at(0), { 'gpu-n1-0': { [MARGIN]: 1 } }))
+  const known = here.rows.filter((row) => row.key?.toString() === 'gpu-n1-0').at(-1) as (typeof here.rows)[number]
+  const elsewhere = { ...known, value: Buffer.from('not ours to read'), headers: [['sluice.source.partition', Buffer.from('1')] as const] }
+  const restored = healthDesk({ rows: [...here.rows, elsewhere], endpoints: [endpointOn('vllm-0', 'n1', 1)], nextOffset: 1 })
+  restored.tick(at(1))
+  t.is(restored.endpoints.get('vllm-0/0'), undefined, 'it stands on a device of another partition')
+  const without = healthDesk({ rows: here.rows, endpoints: [endpointOn('vllm-0', 'n1', 1)], nextOffset: 1 })
+  without.tick(at(1))
+  t.truthy(without.endpoints.get('vllm-0/0'))
+})
+
 test('assess-health: the definition declares what it writes', (t) => {
   const definition = assessHealth({ site: 'hall-1', rules: healthRules(), endpoints: [], expectedPeriodMs: {} })
   t.is(definition.stateTopic, 'device.health')
