@@ -4,7 +4,7 @@
  * Owns: which contestants run on which data, the order (every round runs all of them in turn on topics filled for that round; medians), and what each
  * figure means. `npm run bench -- runtime [map|windows|json|task|partitions|keys …]` runs some of the groups.
  * Conditions: one broker on the same machine, at least once, one consuming thread each, every contestant its own process with nothing else of ours in it.
- * Start and warm-up do not count: a contestant is measured from 30 % of its records on, CPU being that of its whole process (JIT and GC threads included).
+ * Start and warm-up do not count: a contestant is measured from 40 % of its records on, CPU being that of its whole process (JIT and GC threads included).
  * Ours ends when the last record's effects are acknowledged and committed; the peers end, in their favour, when the last record was processed
  * (`map`: when the last one was sent).
  * What comes out is counted against what went in before a figure is printed.
@@ -37,7 +37,7 @@ import {
 import { mustEqual, openStage, windowTopics, type Stage } from './runtime/stage.ts'
 
 const MAP_RECORDS = 200_000
-const BATCHES = 120_000
+const BATCHES = 240_000
 const SCRAPE_MS = 1000
 const TASK_KEYS = [
   { keys: 1, records: 1000 },

@@ -12,7 +12,7 @@ export const MAP_KEYS = 10_000
 export const NODES = 200
 export const TASK_CONCURRENCY = 100
 /** A contestant is measured from this share of its records on. */
-export const WARM_SHARE = 0.3
+export const WARM_SHARE = 0.4
 export const WINDOW_MS = 10_000
 export const GRACE_MS = 5000
 
