@@ -12,12 +12,12 @@ import type { LambdaKafkaEvent, LambdaKafkaRecord } from '../../streams/lambda-e
 import { RETRY, type Dice } from './pipeline-world.ts'
 import type { StepProcess } from './step-log.ts'
 
-export const KINDS = ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda', 'requests', 'tx-map', 'tx-fold', 'tx-task'] as const
+export const KINDS = ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda', 'requests', 'tx-map', 'tx-fold', 'tx-task', 'park-map', 'park-task'] as const
 export type Kind = (typeof KINDS)[number]
 
-/** Of a transactional kind, the one whose handler it has. */
-export type PlainKind = Exclude<Kind, `tx-${string}`>
-const PLAIN: Readonly<Record<string, PlainKind>> = { 'tx-map': 'map', 'tx-fold': 'fold', 'tx-task': 'task-partition' }
+/** Of a transactional kind, or one that parks by key, the one whose handler it has. */
+export type PlainKind = Exclude<Kind, `tx-${string}` | `park-${string}`>
+const PLAIN: Readonly<Record<string, PlainKind>> = { 'tx-map': 'map', 'tx-fold': 'fold', 'tx-task': 'task-partition', 'park-map': 'map', 'park-task': 'task-key' }
 export const plainKind = (kind: Kind): PlainKind => PLAIN[kind] ?? (kind as PlainKind)
 
 /** Bytes a handler reads, an output topic takes, and the dead-letter topic takes. */
@@ -409,5 +409,6 @@ function plainFunction(kind: Exclude<PlainKind, 'requests'>, process: StepProces
 
 export function functionOf(kind: Exclude<Kind, 'requests'>, process: StepProcess, world: HandlerWorld): AnyFunction {
   const plain = plainFunction(plainKind(kind) as Exclude<PlainKind, 'requests'>, process, world)
+  if (kind.startsWith('park-')) return defineFunction({ ...plain, park: 'key' } as AnyFunction)
   return kind.startsWith('tx-') ? defineFunction({ ...plain, delivery: 'transactional' } as AnyFunction) : plain
 }

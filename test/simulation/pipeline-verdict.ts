@@ -38,7 +38,22 @@ const BREACHES_MAX = 12
 
 export const headerOf = (record: Pick<LogRecord, 'headers'>, name: string): string => record.headers.findLast(([n]) => n === name)?.[1].toString() ?? ''
 
-const isMarker = (record: LogRecord): boolean => record.value === null && headerOf(record, 'sluice.redriven') !== ''
+const isMarker = (record: LogRecord): boolean =>
+  record.value === null && headerOf(record, `${CONNECT}topic`) === '' && (headerOf(record, 'sluice.redriven') !== '' || headerOf(record, 'sluice.park.handled') !== '')
+
+const ORDER = 'sluice.park.order'
+/** Fates that a redrive mends. */
+const MENDED = new Set(['throws', 'refused', 'hopeless'])
+
+/** D4: the offset under which the record first stood. */
+const orderOf = (record: LogRecord): bigint => BigInt(headerOf(record, 'sluice.redrive.order').split('/')[1] ?? record.offset)
+
+/** One order of a key. */
+interface KeyOrder {
+  isSettled: boolean
+  isParked: boolean
+  isHopeless: boolean
+}
 
 export interface PipelineVerdict {
   readonly lost: number
@@ -51,6 +66,8 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   readonly kind: PlainKind
   /** Outputs, dead letters and offset in one transaction: nothing may be there twice. */
   readonly isTransactional: boolean
+  /** D4: a dead letter holds back what follows of its key. */
+  readonly isParking: boolean
   readonly log: StepLog
   /** Offsets that an operator passed over by hand, or let go when retention had taken them. */
   readonly excuses: { readonly partition: number; readonly from: bigint; readonly to: bigint }[] = []
@@ -65,6 +82,8 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   readonly #handled = new Set<string>()
   readonly #newest = new Map<string, bigint>()
   readonly #commits = new Map<StepConsumer, Map<string, bigint>>()
+  readonly #orders = new Map<string, Map<bigint, KeyOrder>>()
+  readonly #parkedAt = new Set<string>()
   readonly #endedBelow = new Map<number, number>()
   readonly #running = new Map<StepProcess, Set<{ readonly lane: string }>>()
   readonly #unwritten = new Map<StepProcess, Set<string>>()
@@ -82,6 +101,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   constructor(kind: Kind, log: StepLog, of: (record: LogRecord) => Ending = (record) => endingOf(plainKind(kind), record)) {
     this.kind = plainKind(kind)
     this.isTransactional = kind.startsWith('tx-')
+    this.isParking = kind.startsWith('park-')
     this.log = log
     this.#endingOf = of
   }
@@ -94,8 +114,17 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
   // ---- what lands
 
   appended(record: LogRecord): void {
+    if (this.isParking && record.topic === 'in' && record.key !== null) this.#produced(record)
     if (record.topic === 'out' || record.topic === 'side') this.#output(record)
     else if (record.topic === 'in.dlq' && !isMarker(record)) this.#letter(record)
+  }
+
+  #produced(record: LogRecord): void {
+    const { fate, letter } = this.endingOf(record)
+    if (fate === 'tick') return
+    const order = this.#orderOf(record)
+    // A copy may be what its first one was not: whoever put it back has mended the handler.
+    order.isHopeless = letter !== null && fate !== 'part' && (orderOf(record) !== record.offset || !MENDED.has(fate))
   }
 
   source(partition: number, offset: bigint): LogRecord | undefined {
@@ -124,6 +153,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     this.#outputs.set(from, seen)
     if (seen.has(part)) this.#repeated(`output ${part} of ${from}`)
     this.#inOrder(record, source, seen.has(part))
+    this.#settled(source)
     seen.add(part)
   }
 
@@ -136,7 +166,8 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
 
   /** D1, T2: of each key the first occurrences stand in the order of the source, whoever died. */
   #inOrder(record: LogRecord, source: LogRecord, isKnown: boolean): void {
-    if (this.isReset || this.kind === 'task-unordered' || (this.kind === 'task-key' && source.key === null)) return
+    // With parking it is the order of the record that counts, not where its copy stands.
+    if (this.isParking || this.isReset || this.kind === 'task-unordered' || (this.kind === 'task-key' && source.key === null)) return
     const lane = `${record.topic}/${source.partition}/${String(record.key)}`
     const newest = this.#newest.get(lane) ?? -1n
     if (source.offset > newest) this.#newest.set(lane, source.offset)
@@ -154,11 +185,15 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     if (!same(letter.key, source.key) || !same(letter.value, source.value) || letter.timestampMs !== source.timestampMs) this.breach(`D2: ${at}: key, value or time changed`)
     if (!source.headers.every(([name, value], i) => letter.headers[i]?.[0] === name && letter.headers[i][1].equals(value))) this.breach(`D2: ${at}: headers changed`)
     const added = letter.headers.slice(source.headers.length).map(([name]) => name)
-    const full = [...LETTER_HEADERS.map((name) => CONNECT + name), 'sluice.error.code', 'sluice.attempts']
+    const order = headerOf(letter, ORDER)
+    if (order !== '' && order !== String(orderOf(source))) this.breach(`D4: ${at} is parked as ${order}`)
+    const full = [...LETTER_HEADERS.map((name) => CONNECT + name), 'sluice.error.code', 'sluice.attempts', ...(this.isParking && order !== '' ? [ORDER] : [])]
     const short = full.filter((name) => !name.startsWith(CONNECT) || IN_SHORT.has(name.slice(CONNECT.length)))
     const isShort = added.length < full.length
     if (added.join() !== (isShort ? short : full).join() || (isShort && (source.value?.length ?? 0) < 2000)) this.breach(`D2: ${at}: headers ${added.join()}`)
     const said = { code: headerOf(letter, 'sluice.error.code'), stage: headerOf(letter, `${CONNECT}stage`), attempts: Number(headerOf(letter, 'sluice.attempts')) }
+    if (this.isParking && order !== '') this.#parked(source)
+    if (this.isParking && said.code === 'SLU_RECORD_KEY_PARKED') return void this.#letters.add(at)
     if (due === null) return this.breach(`D6: ${at} (${fate}) is a dead letter: ${JSON.stringify(said)}`)
     // D1: tries of earlier rounds come back with a record that was put back.
     const tried = due.attempts + Number(headerOf(source, 'sluice.redrive.attempts') || 0)
@@ -168,9 +203,55 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     this.#letters.add(at)
   }
 
+  #keyOf(source: LogRecord): Map<bigint, KeyOrder> {
+    const name = `${source.partition}/${source.key?.toString('latin1')}`
+    const orders = this.#orders.get(name) ?? new Map<bigint, KeyOrder>()
+    this.#orders.set(name, orders)
+    return orders
+  }
+
+  #orderOf(source: LogRecord): KeyOrder {
+    const orders = this.#keyOf(source)
+    const order = orders.get(orderOf(source)) ?? { isSettled: false, isParked: false, isHopeless: false }
+    orders.set(orderOf(source), order)
+    return order
+  }
+
+  /** D4: what stands in the DLQ of a key, each once; what follows it must have something before it. */
+  #parked(source: LogRecord): void {
+    const at = coordinateOf(source)
+    if (this.#parkedAt.has(at)) this.breach(`D4: ${at} is parked twice`)
+    this.#parkedAt.add(at)
+    const mine = this.#orderOf(source)
+    if (mine.isSettled && this.#outputs.has(at)) this.breach(`D4: ${at} is parked though it was handled`)
+    mine.isParked = true
+    const isOwnFault = this.endingOf(source).letter !== null
+    if (!isOwnFault && ![...this.#keyOf(source)].some(([order, one]) => order < orderOf(source) && one.isParked)) this.breach(`D4: ${at} was diverted behind nothing`)
+  }
+
+  /** D4: handled for the first time, nothing of its key that stands before it may be open. */
+  #settled(source: LogRecord): void {
+    if (!this.isParking || source.key === null) return
+    const mine = this.#orderOf(source)
+    if (mine.isSettled) return
+    mine.isSettled = true
+    for (const [order, one] of this.#keyOf(source))
+      if (order < orderOf(source) && !one.isSettled) this.breach(`D4: ${coordinateOf(source)} (order ${orderOf(source)}) was handled before order ${order} of its key`)
+  }
+
+  /** D4: after enough redrives only what cannot be handled at all is left, and what stands behind it. */
+  #leftOver(): void {
+    for (const [name, orders] of this.#orders)
+      for (const [order, { isSettled, isHopeless }] of [...orders].sort((a, b) => (a[0] < b[0] ? -1 : 1))) {
+        if (isHopeless) break
+        if (!isSettled) this.breach(`D4: order ${order} of ${name} is still parked with nothing hopeless before it`)
+      }
+  }
+
   /** All that its fate says has landed. */
   hasEnded(record: LogRecord): boolean {
     const at = coordinateOf(record)
+    if (this.isParking && this.#parkedAt.has(at)) return true
     const { fate, parts, letter } = this.endingOf(record)
     if (letter !== null && !this.#letters.has(at)) return false
     if (this.kind === 'requests') return true
@@ -301,6 +382,9 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
 
   handled(record: { readonly partition: number; readonly offset: bigint | number }): void {
     this.#handled.add(coordinateOf(record))
+    const source = this.isParking ? this.source(record.partition, BigInt(record.offset)) : undefined
+    // A handler that emits nothing may run before what stands before it is written.
+    if (source?.key != null && this.endingOf(source).fate === 'none') this.#orderOf(source).isSettled = true
   }
 
   began(process: StepProcess, record: LogRecord, lane: string): () => void {
@@ -318,7 +402,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
 
   ended({ process, records, serial, name }: Operation, fate: Fate): void {
     if (name !== undefined && this.kind === 'requests') this.#fenced(process, serial, Number(name.split('.').at(-1)))
-    const letter = records.find(({ topic }) => topic === 'in.dlq')
+    const letter = records.find(({ topic, headers = [] }) => topic === 'in.dlq' && headerOf({ headers }, `${CONNECT}offset`) !== '')
     if (letter === undefined) return
     const headers = { headers: letter.headers ?? [] }
     const partition = Number(headerOf(headers, `${CONNECT}partition`))
@@ -327,7 +411,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     const unwritten = this.#unwritten.get(process) ?? new Set()
     this.#unwritten.set(process, unwritten)
     // A transaction that landed unheard is settled by looking, not written again.
-    if (fate === 'done' || (this.isTransactional && this.#letters.has(at))) unwritten.delete(at)
+    if (fate === 'done' || ((this.isTransactional || this.isParking) && this.#letters.has(at))) unwritten.delete(at)
     else unwritten.add(at)
   }
 
@@ -362,6 +446,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     // Finished behind one that waits for its next try, or beside one that ran out of time, is done again: only orders without such are looked at.
     if (isOrderly && !['task-key', 'task-unordered'].includes(this.kind) && this.slowHandovers === 0 && this.repeats > 0)
       this.breach(`C4: ${this.repeats} outputs came twice though every member left in good order`)
+    if (this.isParking) this.#leftOver()
     const redriven = this.records()
       .map((record) => headerOf(record, 'sluice.redrive'))
       .filter((name) => name !== '')

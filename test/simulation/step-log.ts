@@ -275,10 +275,17 @@ export class StepLog {
     return written
   }
 
+  /** What is written beside a record too large: a broker refuses it with all of its partition. */
+  #besideTooLarge(records: readonly OutRecord[]): readonly OutRecord[] {
+    const placeOf = (record: OutRecord): string => `${record.topic}/${this.#placed(record)}`
+    const full = new Set(records.filter((record) => this.#isTooLarge(record)).map(placeOf))
+    if (full.size === 0) return records
+    return this.isPartial ? records.filter((record) => !full.has(placeOf(record))) : []
+  }
+
   send(records: readonly OutRecord[]): Appended[] {
-    const full = new Set(records.filter((record) => this.#isTooLarge(record)).map((record) => `${record.topic}/${this.#placed(record)}`))
-    if (full.size === 0) return this.append(records)
-    if (this.isPartial && this.random() < 0.5) this.append(records.filter((record) => !full.has(`${record.topic}/${this.#placed(record)}`)))
+    if (!records.some((record) => this.#isTooLarge(record))) return this.append(records)
+    if (this.random() < 0.5) this.append(this.#besideTooLarge(records))
     throw new SluiceError('SLU_LOG_RECORD_TOO_LARGE', 'the simulation')
   }
 
@@ -298,7 +305,7 @@ export class StepLog {
   /** What some of the brokers had written when the others failed: whole partitions. */
   someOf(records: readonly OutRecord[]): OutRecord[] {
     const half = this.random() < 0.5
-    return records.filter((record) => !this.#isTooLarge(record) && ((record.key?.at(-1) ?? record.partition ?? 0) % 2 === 0) === half)
+    return this.#besideTooLarge(records).filter((record) => ((record.key?.at(-1) ?? record.partition ?? 0) % 2 === 0) === half)
   }
 
   committedOf(group: string, topic: string): Map<number, Committed> {
