@@ -319,6 +319,8 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       if (timerMs !== null && nowMs < timerMs) {
         startedMs = nowMs
         aheadMs = 0
+        ticked = null
+        if (lastAppendMs !== null && lastAppendMs > nowMs) lastAppendMs = nowMs
       }
       timerMs = nowMs
       const logNowMs = nowMs - aheadMs

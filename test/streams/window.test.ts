@@ -321,6 +321,18 @@ test('window: a clock that was ahead and is set right goes on ticking; what was 
   t.is(tickAt(156), '131')
 })
 
+test('window: a clock set right while its tick of a time to come is still unread goes on ticking (W8)', (t) => {
+  const p = begin(processor())
+  run(p, record(0, 100, { appendMs: 100 }))
+  const ahead = 100_000
+  p.onTimer?.(101 + ahead, true)
+  const first = p.onTimer?.(126 + ahead, true).tick?.headers ?? []
+  t.is(first.length, 1)
+  t.is(p.onTimer?.(130, true).tick, undefined)
+  run(p, { ...record(1, 0), value: null, appendMs: 131, headers: first })
+  t.is(String(p.onTimer?.(157, true).tick?.headers?.[0]?.[1]), '132')
+})
+
 test('window: an owner whose clock runs ahead never makes the records to come late, and learns it from its first tick (W1, W8)', (t) => {
   const p = begin(processor())
   run(p, record(0, 100, { appendMs: 100 }))
