@@ -1,5 +1,5 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): with `crc32c.ts` the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, assigner, member assignment) as small interfaces; which fetched records are committed; the request queue's timer
  * repair; header order; the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
@@ -12,9 +12,12 @@
  * - An address that accepts a connection and closes it, or never answers, as a proxy does whose broker is away, is asked again and again, and no
  *   other of the bootstrap list: only a connection *error* makes it look elsewhere. What fails while connecting is one here.
  * And on the socket: an answer that is none of Kafka's becomes an error that says what it is.
+ * Beside them, `crc32c.ts`: the checksum of what is sent, by native code.
  * Over 300 lines because nothing else may reach in there.
  * Not checked by kafkajs: the CRC of fetched batches. TCP and the broker's own check on append stand for it.
  */
+// Before kafkajs itself.
+import './crc32c.ts'
 import { createRequire } from 'node:module'
 import { zstdCompress, zstdDecompress } from 'node:zlib'
 import { promisify } from 'node:util'
@@ -288,8 +291,10 @@ export function readFetched(fetchOffset: bigint, partition: FetchedPartition): F
   if (last === undefined) return null
   const batchEnd = BigInt(last.batchContext.firstOffset) + BigInt(last.batchContext.lastOffsetDelta) + 1n
   const readTo = batchEnd > fetchOffset ? batchEnd : fetchOffset
+  const messages = committedOf(partition)
   // A batch is fetched whole: it may begin below the offset asked for.
-  return { messages: committedOf(partition).filter((message) => BigInt(message.offset) >= fetchOffset), readTo }
+  const from = messages.findIndex((message) => BigInt(message.offset) >= fetchOffset)
+  return { messages: from === 0 ? messages : from < 0 ? [] : messages.slice(from), readTo }
 }
 
 export interface Connection {
