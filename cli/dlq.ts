@@ -14,6 +14,7 @@ import { loadSite } from './load-site.ts'
 import { openLog } from './open-log.ts'
 import { shippedCodecs } from './shipped.ts'
 import { toJson } from './output.ts'
+import { indented, onOneLine } from './printable.ts'
 import { instant, readable, text } from './readable.ts'
 
 const SUFFIX = '.dlq'
@@ -146,7 +147,7 @@ export async function dlqList({ siteFile, output, environment }: Invocation, arg
     const shown = given === undefined ? rows.filter((r) => r.open + r.redriven > 0) : rows
     for (const { topic, open, redriven, codes } of shown) {
       output.line(`${topic.padEnd(32)} ${String(open).padStart(6)} open  ${String(redriven).padStart(6)} put back`)
-      for (const [code, count] of Object.entries(codes)) output.line(`  ${code.padEnd(30)} ${String(count).padStart(6)}`)
+      for (const [code, count] of Object.entries(codes)) output.line(`  ${onOneLine(code).padEnd(30)} ${String(count).padStart(6)}`)
     }
     if (shown.length === 0) output.line(`no dead letters in ${topics.length} topics`)
     return 0
@@ -171,10 +172,10 @@ export async function dlqShow({ siteFile, output, environment }: Invocation, arg
         const key = text(record.key)
         const value = readable(record.value, codecs)
         output.json({ at, code, message, attempts, function: functionName, source, timestampMs: record.timestampMs, key, value })
-        output.line(`${at.padEnd(10)} ${code || 'no code'}  ${functionName}, after ${attempts} ${attempts === 1 ? 'try' : 'tries'}`)
-        output.line(`  from ${source.topic}/${source.partition}/${source.offset ?? '?'}  ${instant(record.timestampMs)}  key ${key ?? '-'}`)
-        if (message !== '') output.line(`  ${message}`)
-        output.line(`  ${typeof value === 'string' ? value : toJson(value)}`)
+        output.line(onOneLine(`${at.padEnd(10)} ${code || 'no code'}  ${functionName}, after ${attempts} ${attempts === 1 ? 'try' : 'tries'}`))
+        output.line(onOneLine(`  from ${source.topic}/${source.partition}/${source.offset ?? '?'}  ${instant(record.timestampMs)}  key ${key ?? '-'}`))
+        if (message !== '') output.line(indented(message, '  '))
+        output.line(indented(typeof value === 'string' ? value : toJson(value), '  '))
       }
     })
     return 0

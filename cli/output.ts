@@ -2,11 +2,13 @@
  * What people and scripts see: errors on stderr in one shape, results on stdout, exit codes (design.md §4.4, operations.md §4).
  *
  * Owns: the rendering of errors (code, what, which, chain, fix, help command) and of `--json` documents. Only this file writes to stdout.
+ * Nothing that a verb hands in reaches a terminal as a control sequence (printable.ts).
  */
 import { writeSync } from 'node:fs'
 import { styleText } from 'node:util'
 import { asSluiceError, causeChain, errors, type SluiceError } from '../schemas/errors.ts'
 import { SiteProblemsError } from './load-site.ts'
+import { indented, onOneLine, printable, printableJson } from './printable.ts'
 
 export interface Output {
   readonly isJson: boolean
@@ -16,6 +18,8 @@ export interface Output {
   json(document: unknown): void
   /** Progress and notices: stderr. */
   note(text: string): void
+  /** An error as a person reads it: stderr. */
+  error(error: SluiceError): void
 }
 
 /** Writes all of `text` even to a pipe that is full (a plain write would lose the rest at exit). */
@@ -33,24 +37,27 @@ function writeAll(fd: number, text: string): void {
   }
 }
 
-/** JSON with bigint offsets as numbers where they are safe, else as text. */
+/** JSON with bigint offsets as numbers where they are safe, else as text; what a terminal would obey is escaped. */
 export function toJson(document: unknown): string {
-  return JSON.stringify(document, (_key, value: unknown) => {
-    if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : String(value)
-    return value
-  })
+  return printableJson(
+    JSON.stringify(document, (_key, value: unknown) => {
+      if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : String(value)
+      return value
+    }),
+  )
 }
 
 export function createOutput(isJson: boolean): Output {
   return {
     isJson,
     line: (text) => {
-      if (!isJson) writeAll(1, `${text}\n`)
+      if (!isJson) writeAll(1, `${printable(text)}\n`)
     },
     json: (document) => {
       if (isJson) writeAll(1, `${toJson(document)}\n`)
     },
-    note: (text) => writeAll(2, `${text}\n`),
+    note: (text) => writeAll(2, `${printable(text)}\n`),
+    error: (error) => writeAll(2, `${renderError(error)}\n`),
   }
 }
 
@@ -60,11 +67,11 @@ const paint = (format: Parameters<typeof styleText>[0], text: string): string =>
 export function renderError(error: SluiceError): string {
   const row = errors[error.code]
   const lines = [`${paint(['red', 'bold'], error.code)}  ${row.what}`]
-  if (error.detail !== '') lines.push(`  ${error.detail}`)
+  if (error.detail !== '') lines.push(indented(error.detail, '  '))
   if (error instanceof SiteProblemsError)
-    for (const p of error.problems) lines.push(`  ${error.file}${p.line === null ? '' : `:${p.line}`}  ${p.key === '' ? '' : `${p.key}: `}${p.message}`)
-  for (const message of causeChain(error.cause)) lines.push(paint('dim', `  because ${message.split('\n')[0]}`))
-  lines.push(`  fix: ${error.fix}      sluice help ${error.code}`)
+    for (const p of error.problems) lines.push(indented(`${error.file}${p.line === null ? '' : `:${p.line}`}  ${p.key === '' ? '' : `${p.key}: `}${p.message}`, '  '))
+  for (const message of causeChain(error.cause)) lines.push(paint('dim', `  because ${onOneLine(message.split('\n')[0] as string)}`))
+  lines.push(printable(`  fix: ${error.fix}      sluice help ${error.code}`))
   return lines.join('\n')
 }
 
@@ -83,7 +90,7 @@ export function reportError(thrown: unknown, output: Output): number {
         ...(error instanceof SiteProblemsError ? { file: error.file, problems: error.problems } : {}),
       },
     })
-  output.note(renderError(error))
+  output.error(error)
   if (error.code === 'SLU_INTERNAL' && thrown instanceof Error) output.note(thrown.stack ?? '')
   return row.exit
 }

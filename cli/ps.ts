@@ -7,6 +7,7 @@ import { SluiceError } from '../schemas/errors.ts'
 import { formatDuration } from '../schemas/units.ts'
 import type { Invocation } from './invocation.ts'
 import { loadSite } from './load-site.ts'
+import { onOneLine, printableTree } from './printable.ts'
 import type { PartitionRow, ProcessStatus } from './site-status.ts'
 
 const ANSWER_MS = 3000
@@ -28,7 +29,10 @@ const cell = (value: bigint | number | string | null, width: number): string => 
 /** One line a partition, held ones first: they are why somebody looks. */
 export function partitionLines(rows: readonly PartitionRow[]): string[] {
   const rank = { held: 0, paused: 1, running: 2 } as const
-  const sorted = rows.toSorted((a, b) => rank[a.state] - rank[b.state] || a.function.localeCompare(b.function) || a.topic.localeCompare(b.topic) || a.partition - b.partition)
+  // A process at a --url need not be ours.
+  const sorted = printableTree(rows).toSorted(
+    (a, b) => rank[a.state] - rank[b.state] || a.function.localeCompare(b.function) || a.topic.localeCompare(b.topic) || a.partition - b.partition,
+  )
   return [
     `${'function'.padEnd(22)} ${'partition'.padEnd(28)} ${'state'.padEnd(8)} ${'lag'.padStart(8)} ${'committed'.padStart(9)} ${'watermark'.padStart(9)} ${'in flight'.padStart(9)}`,
     ...sorted.flatMap((r) => [
@@ -44,7 +48,9 @@ export async function ps({ siteFile, output }: Invocation, _args: string[], opti
   const processes = await Promise.all(urls.map(async (url) => ({ url, ...(await statusOf(url)) })))
   output.json({ processes })
   for (const p of processes) {
-    output.line(`${p.site}  ${p.url}  pid ${p.pid}, up ${formatDuration(p.upMs)}, sluice ${p.version}${p.reasons.length === 0 ? '' : `  NOT READY: ${p.reasons.join('; ')}`}`)
+    output.line(
+      onOneLine(`${p.site}  ${p.url}  pid ${p.pid}, up ${formatDuration(p.upMs)}, sluice ${p.version}${p.reasons.length === 0 ? '' : `  NOT READY: ${p.reasons.join('; ')}`}`),
+    )
     for (const line of partitionLines(p.partitions)) output.line(line)
   }
   return 0

@@ -7,6 +7,7 @@ import { stripVTControlCharacters, styleText } from 'node:util'
 import { createLogUpdate } from 'log-update'
 import { formatBytes, formatDuration } from '../schemas/units.ts'
 import { NOTHING_OBSERVED } from './observe.ts'
+import { printableTree } from './printable.ts'
 import type { SiteStatus } from './site-status.ts'
 
 const dim = (text: string): string => styleText('dim', text)
@@ -14,7 +15,9 @@ const bold = (text: string): string => styleText('bold', text)
 const colour = (verdict: string): 'green' | 'yellow' | 'red' => (verdict === 'ROUTE_OK' ? 'green' : verdict === 'DEPRIORITISE' ? 'yellow' : 'red')
 
 /** The screen as text; pure, so that a test can read it. */
-export function renderScreen(s: SiteStatus, columns: number): string {
+export function renderScreen(status: SiteStatus, columns: number): string {
+  // Before it is coloured: devices, rules and reasons come from records.
+  const s = printableTree(status)
   const lines: string[] = []
   const simulated = s.isSimulated ? styleText('yellow', '  SIMULATED accelerators') : ''
   lines.push(`${bold(`sluice  ${s.site}`)}${simulated}  ${dim(`${s.log} log, up ${formatDuration(s.durationMs)}`)}`, '')
@@ -51,7 +54,8 @@ function clip(line: string, columns: number): string {
 }
 
 /** One plain line for logs. */
-export function renderLine(s: SiteStatus): string {
+export function renderLine(status: SiteStatus): string {
+  const s = printableTree(status)
   const i = s.observed
   const held = s.functions.flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`]))
   const seen =

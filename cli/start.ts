@@ -13,7 +13,6 @@ import { FUNCTION_NAMES } from './functions.ts'
 import { loadSite, type LoadedSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
 import { NOTHING_OBSERVED } from './observe.ts'
-import { renderError } from './output.ts'
 import { startScreen } from './screen.ts'
 import { untilSignal } from './signals.ts'
 import { SiteProcess } from './site-process.ts'
@@ -114,7 +113,7 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     const problem = whatIsWrong(status, ledger, why === 'time' && !drained)
     if (problem === null) return 0
     // Behind the one document, so not through the error's own.
-    output.note(renderError(problem))
+    output.error(problem)
     return errors[problem.code].exit
   } catch (error) {
     screen.stop()

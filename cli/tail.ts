@@ -6,6 +6,7 @@ import type { Invocation } from './invocation.ts'
 import { openLog } from './open-log.ts'
 import { shippedCodecs } from './shipped.ts'
 import { toJson } from './output.ts'
+import { indented, onOneLine } from './printable.ts'
 import { instant, readable, text } from './readable.ts'
 
 async function startOf(log: LogDriver, topic: string, from: string): Promise<TailOptions['from']> {
@@ -34,9 +35,9 @@ export async function tail({ siteFile, output, environment }: Invocation, args: 
       value: readable(r.value, codecs),
     }
     output.json(document)
-    output.line(`${r.topic}/${r.partition}/${r.offset}  ${instant(r.timestampMs)}  ${text(r.key) ?? '-'}`)
-    for (const [name, value] of document.headers) output.line(`  ${name}: ${value}`)
-    output.line(`  ${typeof document.value === 'string' ? document.value : toJson(document.value)}`)
+    output.line(`${r.topic}/${r.partition}/${r.offset}  ${instant(r.timestampMs)}  ${onOneLine(document.key ?? '-')}`)
+    for (const [name, value] of document.headers) output.line(`  ${onOneLine(name ?? '')}: ${onOneLine(value ?? '-')}`)
+    output.line(indented(typeof document.value === 'string' ? document.value : toJson(document.value), '  '))
   }
   try {
     const tail = await log

@@ -8,7 +8,7 @@ import { openGate, summary } from '../helpers/gate.ts'
 function invocation(): { readonly call: Invocation; readonly documents: Record<string, unknown>[]; readonly notes: string[] } {
   const documents: Record<string, unknown>[] = []
   const notes: string[] = []
-  const output = { isJson: true, line: () => {}, json: (d: unknown) => void documents.push(d as Record<string, unknown>), note: (n: string) => void notes.push(n) }
+  const output = { isJson: true, line: () => {}, json: (d: unknown) => void documents.push(d as Record<string, unknown>), note: (n: string) => void notes.push(n), error: () => {} }
   return { call: { siteFile: 'site.yaml', output, environment: {} }, documents, notes }
 }
 

@@ -18,3 +18,9 @@ test('output: offsets are numbers in JSON while they are exact, text beyond, nev
   t.is(toJson({ offset: 5n }), '{"offset":5}')
   t.is(toJson({ offset: 2n ** 60n }), '{"offset":"1152921504606846976"}')
 })
+
+test('output: what an error quotes of others is shown, never obeyed by the terminal', (t) => {
+  const text = stripVTControlCharacters(renderError(new SluiceError('SLU_LOG_FAILED', 'topic \u009b2J\u202e', new Error('\u0007 \rbell'))))
+  t.true(text.includes(String.raw`topic \x9b2J\u202e`), text)
+  t.true(text.includes(String.raw`because \x07 \x0dbell`), text)
+})

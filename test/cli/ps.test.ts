@@ -41,7 +41,7 @@ test('ps: a partition that stands still says which and why, with its lags; the o
 })
 
 test('ps: where no process answers it says so, and does not hang', async (t) => {
-  const output: Output = { isJson: true, line: () => undefined, json: () => undefined, note: () => undefined }
+  const output: Output = { isJson: true, line: () => undefined, json: () => undefined, note: () => undefined, error: () => undefined }
   await t.throwsAsync(ps({ siteFile: 'site.yaml', output, environment: {} }, [], { url: ['http://127.0.0.1:1'] }), { message: /SLU_ENV_NOT_RUNNING.*127.0.0.1:1\/status/ })
 })
 
@@ -162,4 +162,20 @@ test('B6 task: a pool filled by one partition makes the other wait for one place
   await w.until('no longer shown', () => shown().length === 0)
   t.deepEqual([w.log.dump('in.dlq'), runner.stats().retries], [[], 0])
   await stop()
+})
+
+test('ps: a reason that quotes a record is shown, never obeyed by the terminal', (t) => {
+  const row: PartitionRow = {
+    function: 'f',
+    topic: 'in',
+    partition: 0,
+    state: 'held',
+    processingLag: 1n,
+    committedLag: 1n,
+    watermarkLagMs: null,
+    inFlight: 1,
+    code: 'C',
+    reason: '\u001b[2J\nf',
+  }
+  t.is(partitionLines([row]).at(-1), String.raw`  C  \x1b[2J\x0af`)
 })

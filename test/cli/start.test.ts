@@ -70,3 +70,16 @@ test('start: the exit code tells why a site did not drain: the held function’s
 test('start: a process that runs single functions shows their counts and nothing of requests', (t) => {
   t.regex(renderLine({ ...status, observed: null }), /^up 12\.3 s {2}assess-health 10 in, 4 out {2}assess-health held/)
 })
+
+test('start: what records say is shown on the screen and in lines, never obeyed by the terminal', (t) => {
+  const [verdict] = status.observed?.verdicts ?? []
+  const hostile: SiteStatus = {
+    ...status,
+    observed: status.observed === null || verdict === undefined ? null : { ...status.observed, verdicts: [{ ...verdict, device: 'gpu\u001b]0;x\u0007' }] },
+    functions: status.functions.map((f) => ({ ...f, held: 'no\u001b[2J\nsuch' })),
+    problems: ['\u202ex'],
+  }
+  const screen = stripVTControlCharacters(renderScreen(hostile, 200))
+  for (const words of [String.raw`gpu\x1b]0;x\x07`, String.raw`held: no\x1b[2J\x0asuch`, String.raw`! \u202ex`]) t.true(screen.includes(words), words)
+  t.true(renderLine(hostile).endsWith(String.raw`held: no\x1b[2J\x0asuch`))
+})

@@ -138,6 +138,38 @@ test('cli: a dead letter is listed, shown and put back once; a topic without a D
   site.remove()
 })
 
+test('cli: a terminal obeys nothing that a key, a header or a value holds, and no record forges a line', async (t) => {
+  const site = siteInFolder((s) => (s.log = { driver: 'embedded', topics: { partitions: 1 } }))
+  t.is((await sluice(['topics', 'apply', '--site', site.file])).code, 0)
+  const hostile = '\u001b[2J\u009b31m\u007f\u202e\r'
+  const sent = ['--key', `k${hostile}`, '--header', `sluice.error.code=C${hostile}\nD`, '--header', `__connect.errors.exception.message=M${hostile}`, '--site', site.file]
+  t.is((await sluice(['send', 'telemetry.dcgm.dlq', ...sent], {}, `v${hostile}\ntelemetry.dcgm.dlq/0/9  forged\n`)).code, 0)
+  const written = String.raw`\x1b[2J\x9b31m\x7f\u202e\x0d`
+  for (const [verb, parts] of [
+    [
+      ['tail', 'telemetry.dcgm.dlq', '--from', 'start', '--until-end'],
+      ['k', 'v', 'M', 'C'],
+    ],
+    [
+      ['dlq', 'show', 'telemetry.dcgm'],
+      ['k', 'v', 'M', 'C'],
+    ],
+    [['dlq', 'ls', 'telemetry.dcgm'], ['C']],
+  ] as const) {
+    const shown = await sluice([...verb, '--site', site.file])
+    t.is(shown.code, 0, shown.stderr)
+    // oxlint-disable-next-line no-control-regex
+    t.notRegex(shown.stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/, verb.join(' '))
+    for (const part of parts) t.true(shown.stdout.includes(part + written), `${verb.join(' ')}: ${part}`)
+    t.notRegex(shown.stdout, /^(D|telemetry.dcgm.dlq\/0\/9)/m)
+    const document = await sluice([...verb, '--json', '--site', site.file])
+    // oxlint-disable-next-line no-control-regex
+    t.notRegex(document.stdout.trimEnd(), /[\u0000-\u001f\u007f-\u009f\u202e]/)
+    t.true(JSON.stringify(JSON.parse(document.stdout)).includes('\u202e'))
+  }
+  site.remove()
+})
+
 test('cli: a record nested too deep to be a tree is shown as its text, and what stands behind it is shown too', async (t) => {
   const site = siteInFolder((s) => (s.log = { driver: 'embedded', topics: { partitions: 1 } }))
   t.is((await sluice(['topics', 'apply', '--site', site.file])).code, 0)
