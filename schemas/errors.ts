@@ -187,7 +187,13 @@ export const errors = {
     'The partition stops rather than lose the record (D3).',
     'Check the *.dlq topic and its permissions; the partition goes on by itself.',
   ),
-  SLU_LOG_FAILED: row('the log answered with an error that is not retried', 'hold', 2, 'See the cause printed below.', 'See the cause; the partition stands until restarted.'),
+  SLU_LOG_FAILED: row(
+    'the log answered with an error that is not retried',
+    'hold',
+    2,
+    'See the cause printed below.',
+    'See the cause; the partition stands until restarted. A commit is tried again meanwhile: work goes on.',
+  ),
   // records
   SLU_RECORD_UNDECODABLE: row(
     'a record cannot be decoded',

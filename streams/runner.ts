@@ -265,6 +265,14 @@ export function createRunner(options: RunnerOptions): Runner {
 
   const endOf = (one: Owned): bigint | null => consumer?.endOffset({ topic: one.brokerTopic, partition: one.partition }) ?? null
 
+  /** What the partition says, and else why its commits fail: it goes on, and its offset does not. */
+  const statusOf = (one: Owned): ReturnType<RunningPartition['status']> | null => {
+    if (one.running === null) return null
+    const status = one.running.status()
+    const refusal = committer?.refusal(one.running) ?? null
+    return status.reason !== undefined || refusal === null ? status : { ...status, code: refusal.code, reason: `its commits fail: ${refusal.message}` }
+  }
+
   /** B6: which partition does not go on, and why; the reason before it ends. */
   const showBlocked = (one: Owned, reason: string | null): void => {
     const show = (value: number, by: string): void =>
@@ -282,8 +290,8 @@ export function createRunner(options: RunnerOptions): Runner {
   const measure = (nowMs: number): void => {
     let held = 0
     for (const one of owned.values()) {
-      if (one.running === null) continue
-      const status = one.running.status()
+      const status = statusOf(one)
+      if (one.running === null || status === null) continue
       if (status.isHeld) held++
       const end = endOf(one)
       const attributes = { [attributeNames.group]: group, [attributeNames.destination]: one.topic, [attributeNames.partition]: String(one.partition) }
@@ -387,8 +395,7 @@ export function createRunner(options: RunnerOptions): Runner {
     stats: () => ({ ...stats }),
     partitions: () =>
       [...owned.values()].map((one) => {
-        const status = one.running?.status()
-        const { isHeld = false, isIdle: _, ...rest } = status ?? { position: null, committed: null, watermarkMs: null, inFlight: 0, isIdle: false }
+        const { isHeld = false, isIdle: _, ...rest } = statusOf(one) ?? { position: null, committed: null, watermarkMs: null, inFlight: 0, isIdle: false }
         return { topic: one.topic, partition: one.partition, end: endOf(one), ...rest, state: isHeld ? 'held' : one.isPaused ? 'paused' : 'running' }
       }),
     drained: () =>

@@ -164,6 +164,22 @@ test('B6 task: a pool filled by one partition makes the other wait for one place
   await stop()
 })
 
+test('ps: commits that fail in a way that may pass hold nothing: the partition works on, says why its offset stands, and commits when they succeed (C3)', async (t) => {
+  const { w, runner, rowOf, put, stop, shown } = watched(handlers[0] as AnyFunction)
+  await runner.start()
+  w.log.failCommits(20, 'SLU_LOG_FAILED')
+  put(0, 'a')
+  await w.until('shown', () => shown().join() === '0 SLU_LOG_FAILED')
+  t.like(rowOf(0), { state: 'running', code: 'SLU_LOG_FAILED' })
+  t.regex(rowOf(0)?.reason ?? '', /^its commits fail: SLU_LOG_FAILED/)
+  put(0, 'b')
+  await w.until('works on', () => w.log.dump('out').length === 2)
+  await w.until('committed', () => rowOf(0)?.committedLag === 0n)
+  await w.until('no longer shown', () => shown().length === 0 && rowOf(0)?.reason === null)
+  t.is(w.log.dump('out').length, 2)
+  await stop()
+})
+
 test('ps: a reason that quotes a record is shown, never obeyed by the terminal', (t) => {
   const row: PartitionRow = {
     function: 'f',

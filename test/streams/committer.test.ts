@@ -50,6 +50,38 @@ test('committer: metadata above the bound holds the partition and is never sent 
   t.is(one.facts.held, 'SLU_LOG_METADATA_TOO_LARGE')
 })
 
+test('committer: a failure that may pass never holds a partition: it is offered again until it is committed, told once, and shown meanwhile (C3)', async (t) => {
+  const codes = ['SLU_LOG_FAILED', 'SLU_LOG_FAILED', 'SLU_LOG_NOT_READY', 'SLU_LOG_STORAGE', 'SLU_LOG_STORAGE'] as const
+  const told: string[] = []
+  const left: (typeof codes)[number][] = [...codes]
+  const commit = (): Promise<void> => {
+    const code = left.shift()
+    return code === undefined ? Promise.resolve() : Promise.reject(new SluiceError(code, 'x'))
+  }
+  const one = target(0, { nextOffset: 5n, metadata: '' })
+  const committer = createCommitter({ commit }, {
+    log: (severity: string, message: string) => void told.push(`${severity} ${message.slice(0, message.indexOf(':'))}`),
+  } as unknown as Telemetry)
+  for (const code of codes) {
+    await committer.commit([one.target])
+    t.is(committer.refusal(one.target.running)?.code, code)
+    t.deepEqual([one.facts.held, one.facts.committed], [null, null])
+  }
+  await committer.commit([one.target])
+  t.is(one.facts.committed?.nextOffset, 5n)
+  t.is(committer.refusal(one.target.running), null)
+  t.deepEqual(told, ['error SLU_LOG_FAILED', 'warn SLU_LOG_NOT_READY', 'error SLU_LOG_STORAGE'])
+})
+
+test('committer: a refusal that lasts holds the partition it is of and no other, with its code', async (t) => {
+  for (const code of ['SLU_LOG_METADATA_TOO_LARGE', 'SLU_LOG_FORBIDDEN'] as const) {
+    const commit = (entries: readonly CommitEntry[]): Promise<void> => (entries.some((e) => e.partition === 1) ? Promise.reject(new SluiceError(code, '')) : Promise.resolve())
+    const [a, b] = [target(0, { nextOffset: 5n, metadata: '' }), target(1, { nextOffset: 6n, metadata: '' })]
+    await createCommitter({ commit }, telemetry).commit([a.target, b.target])
+    t.deepEqual([a.facts.held, a.facts.committed?.nextOffset, b.facts.held, b.facts.committed], [null, 5n, code, null])
+  }
+})
+
 test('committer: the proof commits what stands and rejects when the partition is not ours (C8)', async (t) => {
   const sent: CommitEntry[] = []
   const one = target(0, null)
