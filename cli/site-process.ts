@@ -212,7 +212,8 @@ export class SiteProcess {
   /** Why the process is not ready; empty = ready. */
   notReady(): string[] {
     if (!this.#isReady) return ['starting or stopping']
-    return functionStatuses(this.#runners).flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`]))
+    const troubles = this.#runners.flatMap(({ name, runner }) => runner.trouble()?.message.replace(/^/, `${name}: `) ?? [])
+    return [...functionStatuses(this.#runners).flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`])), ...new Set(troubles)]
   }
 
   /** What `/status` answers. */

@@ -10,7 +10,7 @@
  * Everything comes in as arguments: no clock, no randomness, no log of its own.
  */
 import type { Codecs } from '../schemas/codec.ts'
-import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import { asSluiceError, causeChain, SluiceError } from '../schemas/errors.ts'
 import type { Assignment, Committed, LogAdmin, LogConsumer, LogDriver, LogProducer, LogReader, LogRecord, PartitionRange, StartAt, TopicPartition } from '../schemas/log.ts'
 import type { Clock, Hashing, Random, Telemetry } from '../schemas/ports.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
@@ -59,6 +59,8 @@ export interface Runner {
   stop(graceMs: number): Promise<void>
   stats(): Readonly<RunnerStats>
   partitions(): PartitionStatus[]
+  /** What keeps the member from its log, though it goes on trying; it may own nothing meanwhile. */
+  trouble(): SluiceError | null
   /**
    * Position = end, nothing in flight or buffered, all committed, for every owned partition. False before the first assignment; a member that
    * was given none within 2 s of joining (more members than partitions) has nothing to drain.
@@ -119,6 +121,7 @@ export function createRunner(options: RunnerOptions): Runner {
   let lastMetricsMs = 0
   let lastIdleProofMs = 0
   let steadyMs = 0
+  let trouble: SluiceError | null = null
 
   const fatal = (error: SluiceError): void => {
     if (isFatal) return
@@ -265,12 +268,26 @@ export function createRunner(options: RunnerOptions): Runner {
 
   const endOf = (one: Owned): bigint | null => consumer?.endOffset({ topic: one.brokerTopic, partition: one.partition }) ?? null
 
-  /** What the partition says, and else why its commits fail: it goes on, and its offset does not. */
+  const troubled = (error: SluiceError | null): void => {
+    trouble = error
+    const about = { [attributeNames.function]: definition.name }
+    if (error === null) telemetry.log('info', `${definition.name}: the log answers again`, about)
+    else
+      telemetry.log(error.disposition === 'retry' ? 'warn' : 'error', error.message, {
+        ...about,
+        [attributeNames.code]: error.code,
+        [attributeNames.errorChain]: causeChain(error.cause).join(': '),
+      })
+  }
+
+  /** What the partition says, else what keeps the member from the log, else why its commits fail: it goes on, and its offset does not. */
   const statusOf = (one: Owned): ReturnType<RunningPartition['status']> | null => {
     if (one.running === null) return null
     const status = one.running.status()
     const refusal = committer?.refusal(one.running) ?? null
-    return status.reason !== undefined || refusal === null ? status : { ...status, code: refusal.code, reason: `its commits fail: ${refusal.message}` }
+    if (status.reason !== undefined) return status
+    if (trouble !== null) return { ...status, code: trouble.code, reason: trouble.message }
+    return refusal === null ? status : { ...status, code: refusal.code, reason: `its commits fail: ${refusal.message}` }
   }
 
   /** B6: which partition does not go on, and why; the reason before it ends. */
@@ -373,6 +390,7 @@ export function createRunner(options: RunnerOptions): Runner {
       revoked,
       records: onRecords,
       held: (tp, error) => owned.get(nameOf(tp))?.running?.hold(asSluiceError(error, 'SLU_LOG_FAILED')),
+      troubled: (error) => troubled(error === null ? null : asSluiceError(error, 'SLU_LOG_FAILED')),
       failed: (error) => fatal(asSluiceError(error, 'SLU_LOG_FAILED')),
     })
     joinedMs = clock.nowMs()
@@ -393,6 +411,7 @@ export function createRunner(options: RunnerOptions): Runner {
       await admin?.close()
     },
     stats: () => ({ ...stats }),
+    trouble: () => trouble,
     partitions: () =>
       [...owned.values()].map((one) => {
         const { isHeld = false, isIdle: _, ...rest } = statusOf(one) ?? { position: null, committed: null, watermarkMs: null, inFlight: 0, isIdle: false }

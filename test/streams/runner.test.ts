@@ -506,3 +506,37 @@ test('runner: other window parameters under the same group are refused, never mi
   await w.until('fatal', () => w.fatal.length > 0)
   t.is(w.fatal[0]?.code, 'SLU_WINDOW_PARAMETERS')
 })
+
+test('runner: what keeps the member from its log is logged with its code once a state, and stands as the reason of its partitions until it is over', async (t) => {
+  const lines: string[] = []
+  const w = runnerWorld(topics, undefined, {
+    ...silent,
+    log: (severity, message, attributes) => void lines.push(`${severity} ${message} ${String(attributes?.['code'] ?? '')}`.trim()),
+  })
+  const { driver } = w.log
+  let events: ConsumerEvents | undefined
+  Object.assign(w.log, {
+    driver: (name: string) => {
+      const own = driver(name)
+      return {
+        ...own,
+        consumer: (options: Parameters<typeof own.consumer>[0]) => {
+          const inner = own.consumer(options)
+          return Object.assign(Object.create(inner) as LogConsumer, { start: (given: ConsumerEvents) => inner.start((events = given)) })
+        },
+      }
+    },
+  })
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  await w.until('drained', () => runner.drained())
+  const reasons = () => runner.partitions().map((p) => p.code ?? null)
+  t.deepEqual(reasons(), [null, null])
+  events?.troubled?.(new SluiceError('SLU_LOG_LISTENER', 'kafka-1:9093'))
+  t.deepEqual(reasons(), ['SLU_LOG_LISTENER', 'SLU_LOG_LISTENER'])
+  t.is(runner.trouble()?.code, 'SLU_LOG_LISTENER')
+  events?.troubled?.(null)
+  t.deepEqual([reasons(), runner.trouble()], [[null, null], null])
+  t.deepEqual(w.fatal, [])
+  t.deepEqual(lines, ['error SLU_LOG_LISTENER: the listener speaks another protocol: kafka-1:9093 SLU_LOG_LISTENER', 'info upper: the log answers again'])
+})

@@ -18,8 +18,10 @@ export interface FetchLoopOptions {
   readonly bytesMax: number
   readonly onFetched: (tp: TopicPartition, records: readonly LogRecord[], readTo: bigint) => void
   readonly onTruncated: (tp: TopicPartition, error: SluiceError) => void
-  /** Something that back-off alone will not mend, e.g. a missing ACL. The loop goes on trying. */
-  readonly onProblem: (error: unknown) => void
+  /** What a leader or the metadata (`source`) met. The loop goes on trying. */
+  readonly onProblem: (error: unknown, source: string) => void
+  /** A source that had a problem answered, or nothing is wanted of it any more. */
+  readonly onWell?: (source: string) => void
 }
 
 interface Position extends TopicPartition {
@@ -33,6 +35,9 @@ const PARTITION_BYTES_MAX = 1 << 20
 const WAIT_MS = 500
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 1000
+
+const METADATA = 'metadata'
+const leaderName = (nodeId: number): string => `leader ${nodeId}`
 
 const keyOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
 
@@ -53,6 +58,8 @@ export class FetchLoop {
   readonly #running = new Map<number, Promise<void>>()
   /** A pause may come before the partition is added: while its owner still opens it. */
   readonly #paused = new Set<string>()
+  /** Leaders whose newest request failed. */
+  readonly #failing = new Set<number>()
   #isStopped = false
   #backoffMs = BACKOFF_MIN_MS
   #retryTimer: NodeJS.Timeout | null = null
@@ -69,6 +76,7 @@ export class FetchLoop {
   remove(tp: TopicPartition): void {
     this.#positions.delete(keyOf(tp))
     this.#paused.delete(keyOf(tp))
+    this.#forgetLeaders()
   }
 
   pause(tp: TopicPartition): void {
@@ -99,6 +107,17 @@ export class FetchLoop {
   #leaderOf(p: Position): number | null {
     const leader = this.#options.cluster.findTopicPartitionMetadata(p.topic).find((m) => m.partitionId === p.partition)?.leader
     return leader === undefined || leader < 0 ? null : leader
+  }
+
+  #well(nodeId: number): void {
+    if (this.#failing.delete(nodeId)) this.#options.onWell?.(leaderName(nodeId))
+  }
+
+  /** Those that failed and lead nothing of ours any more. */
+  #forgetLeaders(): void {
+    if (this.#failing.size === 0) return
+    const leaders = new Set([...this.#positions.values()].map((p) => this.#leaderOf(p)))
+    for (const nodeId of this.#failing) if (!leaders.has(nodeId)) this.#well(nodeId)
   }
 
   #wanted(): Position[] {
@@ -134,9 +153,13 @@ export class FetchLoop {
     this.#retryTimer = setTimeout(() => {
       void this.#options.cluster
         .refreshMetadata()
-        .catch(this.#options.onProblem)
+        .then(
+          () => this.#options.onWell?.(METADATA),
+          (error: unknown) => this.#options.onProblem(error, METADATA),
+        )
         .then(() => {
           this.#retryTimer = null
+          this.#forgetLeaders()
           this.#wake()
         })
     }, this.#backoffMs)
@@ -151,10 +174,12 @@ export class FetchLoop {
         const broker = await this.#options.cluster.findBroker({ nodeId })
         await this.#fetch(broker, mine)
         this.#backoffMs = BACKOFF_MIN_MS
+        this.#well(nodeId)
       } catch (error) {
         if (this.#isStopped) return
         if (this.#isTruncation(error, mine)) continue
-        this.#options.onProblem(error)
+        this.#failing.add(nodeId)
+        this.#options.onProblem(error, leaderName(nodeId))
         this.#retryLater()
         return
       }

@@ -27,6 +27,7 @@ import { FATAL_WHILE_READING, kafkaError, typeOf } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import { decide } from './group-protocol.ts'
 import { createAssigner, decodeAssignment, type Broker, type Cluster } from './kafkajs.ts'
+import { createTroubles, type Troubles } from './troubles.ts'
 
 export interface MemberOptions {
   readonly createCluster: () => Cluster
@@ -44,6 +45,8 @@ interface Owned extends TopicPartition {
   readonly epoch: number
 }
 
+/** The coordinator, as a source of troubles. */
+const GROUP = 'group'
 const RETRY_MIN_MS = 50
 const RETRY_MAX_MS = 1000
 const HEARTBEATS_PER_SESSION = 6
@@ -63,6 +66,7 @@ export class GroupMember implements LogConsumer {
   readonly #cluster: Cluster
   readonly #fetch: FetchLoop
   readonly #owned = new Map<string, Owned>()
+  readonly #troubles: Troubles
   #events: ConsumerEvents | null = null
   #state: MemberState = 'idle'
   #memberId = ''
@@ -79,13 +83,20 @@ export class GroupMember implements LogConsumer {
   constructor(options: MemberOptions) {
     this.#options = options
     this.#cluster = options.createCluster()
+    this.#troubles = createTroubles(
+      (error) => {
+        if (!this.#isStopping) this.#events?.troubled?.(error)
+      },
+      () => performance.now(),
+    )
     this.#fetch = new FetchLoop({
       cluster: this.#cluster,
       committedOnly: true,
       bytesMax: options.bytesInFlightMax,
       onFetched: (tp, records, readTo) => this.#deliver(tp, records, readTo),
       onTruncated: (tp, error) => this.#events?.held(tp, error),
-      onProblem: (error) => this.#problem(error),
+      onProblem: (error, source) => this.#problem(error, source),
+      onWell: (source) => this.#troubles.well(source),
     })
   }
 
@@ -148,9 +159,10 @@ export class GroupMember implements LogConsumer {
     this.#events?.records({ topic: owned.topic, partition: owned.partition }, owned.epoch, records, readTo)
   }
 
-  #problem(error: unknown): void {
+  #problem(error: unknown, source: string): void {
     const explained = this.#explain(error)
     if (FATAL_WHILE_READING.has(explained.code)) this.#end?.({ decision: 'fatal', error })
+    else this.#troubles.failed(source, explained)
   }
 
   #explain(error: unknown): SluiceError {
@@ -182,6 +194,7 @@ export class GroupMember implements LogConsumer {
         // Of the coordinator's certificate no other try will think better.
         const decision = this.#explain(error).code === 'SLU_LOG_CERTIFICATE' ? 'fatal' : decide(typeOf(error))
         if (decision === 'coordinator' || decision === 'again') {
+          this.#troubles.failed(GROUP, this.#explain(error))
           // Nothing is owned while joining: look the coordinator up again after a while.
           this.#coordinator = null
           await this.#cluster.refreshMetadata().catch(() => {})
@@ -254,6 +267,7 @@ export class GroupMember implements LogConsumer {
           committed.set(keyOf({ topic, partition: p.partition }), BigInt(p.offset) < 0n ? null : { nextOffset: BigInt(p.offset), metadata: p.metadata ?? '' })
     for (const tp of tps) this.#owned.set(keyOf(tp), { ...tp, epoch })
     this.#state = 'owning'
+    this.#troubles.well(GROUP)
     this.#settle(null)
     const starts = await this.#beating(this.#events?.assigned(tps.map((tp) => ({ ...tp, epoch, committed: committed.get(keyOf(tp)) ?? null }))) ?? Promise.resolve([]))
     await this.#fetchFrom(starts, epoch)
@@ -302,17 +316,21 @@ export class GroupMember implements LogConsumer {
         // A broker that neither answers nor closes: the session is over long before the request's own limit.
         if (!isOver()) return
         this.#coordinator = null
-        end({ decision: 'lost', error: new SluiceError('SLU_LOG_UNREACHABLE', `no heartbeat of group ${this.#options.group} was answered for ${sessionMs} ms`) })
+        const error = new SluiceError('SLU_LOG_UNREACHABLE', `no heartbeat of group ${this.#options.group} was answered for ${sessionMs} ms`)
+        this.#troubles.failed(GROUP, error)
+        end({ decision: 'lost', error })
         return
       }
       isBeating = true
       try {
         await this.#heartbeat()
         lastBeatMs = performance.now()
+        this.#troubles.well(GROUP)
       } catch (error) {
         const decision = decide(typeOf(error))
         if (decision !== 'coordinator' && decision !== 'again') end({ decision, error })
         else {
+          this.#troubles.failed(GROUP, this.#explain(error))
           // A dead coordinator: while the session lasts we own, and look for the new one.
           this.#coordinator = null
           if (isOver()) end({ decision: 'lost', error })

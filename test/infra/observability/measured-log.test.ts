@@ -1,6 +1,6 @@
 import test from 'ava'
 import { SluiceError } from '../../../schemas/errors.ts'
-import type { LogDriver } from '../../../schemas/log.ts'
+import type { ConsumerEvents, LogDriver } from '../../../schemas/log.ts'
 import type { Attributes, SpanStart, Telemetry } from '../../../schemas/ports.ts'
 import { measuredLog } from '../../../infra/observability/measured-log.ts'
 import { createMemoryLog } from '../../fakes/memory-log.ts'
@@ -117,4 +117,24 @@ test('measured log: what a consumer is given is counted by group and topic, and 
   t.deepEqual(counted[0]?.attributes, { 'messaging.consumer.group.name': 'g', 'messaging.destination.name': 'in' })
   t.deepEqual([m.spans.at(-1)?.name, m.spans.at(-1)?.kind, m.spans.at(-1)?.ended], ['commit g', 'client', 'ok'])
   await consumer.stop()
+})
+
+test('measured log: what keeps a consumer from the log reaches its owner', async (t) => {
+  const m = measured()
+  const told: (string | null)[] = []
+  const inner = m.inner.consumer({ group: 'g', topics: ['p.in'] })
+  const start = async (events: ConsumerEvents): Promise<void> => {
+    events.troubled?.(new SluiceError('SLU_LOG_LISTENER', 'x'))
+    events.troubled?.(null)
+  }
+  const driver = measuredLog({ ...m.inner, consumer: () => ({ ...inner, start }) }, { telemetry: m.telemetry, topicPrefix: 'p.' })
+  await driver.consumer({ group: 'g', topics: ['p.in'] }).start({
+    assigned: () => Promise.resolve([]),
+    revoked: () => Promise.resolve(),
+    records: () => undefined,
+    held: () => undefined,
+    failed: () => undefined,
+    troubled: (error) => told.push(error?.message.slice(0, 16) ?? null),
+  })
+  t.deepEqual(told, ['SLU_LOG_LISTENER', null])
 })

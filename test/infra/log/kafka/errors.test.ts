@@ -1,10 +1,12 @@
 /** What kafkajs throws, as our codes: the client's own error classes, wrapped as it wraps them, and real sockets. */
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer, type AddressInfo, type Server } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
 import test from 'ava'
 import kafkajs from 'kafkajs'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
 import { creationRefused, kafkaError, typeOf } from '../../../../infra/log/kafka/errors.ts'
 import { SluiceError, type ErrorCode } from '../../../../schemas/errors.ts'
+import { makeCertificates, type Certificates } from '../../../helpers/certificates.ts'
 
 const BOOTSTRAP = ['kafka-1:9092', 'kafka-2:9092']
 
@@ -160,4 +162,37 @@ for (const host of ['127.0.0.1', 'localhost'])
       Array.from({ length: 5 }, () => 'SLU_LOG_UNREACHABLE' as const),
     )
     await driver.close()
+  })
+
+const TLS_LISTENERS: readonly (readonly [string, (ours: Certificates['server']) => Server, ErrorCode, RegExp])[] = [
+  [
+    'with no cipher of ours',
+    (ours) => createTlsServer({ maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-CBC-SHA:@SECLEVEL=0', ...ours }),
+    'SLU_LOG_LISTENER',
+    /no way of speaking TLS/,
+  ],
+  [
+    'that is too old for us',
+    (ours) => createTlsServer({ minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0', ...ours }),
+    'SLU_LOG_LISTENER',
+    /no way of speaking TLS/,
+  ],
+  ['that answers in plain text', () => createServer((socket) => socket.once('data', () => socket.write('220 ready'))), 'SLU_LOG_LISTENER', /does not speak TLS/],
+  ['that hangs up', () => createServer((socket) => socket.once('data', () => socket.end())), 'SLU_LOG_CLOSED', /in the TLS handshake: does this listener speak plain text/],
+]
+for (const [what, listen, code, words] of TLS_LISTENERS)
+  test(`kafka errors: a listener ${what} is named by every part of the driver that starts on it`, async (t) => {
+    const { server: ours, ca } = await makeCertificates()
+    const server = listen(ours).on('connection', (socket) => socket.on('error', () => undefined))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const driver = createKafkaDriver({ brokers: [`127.0.0.1:${(server.address() as AddressInfo).port}`], tls: { ca } })
+    const events = { assigned: async () => [], revoked: async () => {}, records: () => {}, held: () => {}, failed: () => {} }
+    const outcomes = await Promise.allSettled([driver.admin().topics(), driver.consumer({ group: 'g', topics: ['orders'] }).start(events)])
+    for (const outcome of outcomes) {
+      const error = outcome.status === 'rejected' ? (outcome.reason as SluiceError) : null
+      t.is(error?.code, code)
+      t.regex(error?.detail ?? '', words)
+    }
+    await driver.close()
+    await new Promise((resolve) => server.close(resolve))
   })

@@ -159,3 +159,38 @@ test('fetch loop: a partition without a leader is waited for, the others are rea
   leader = 1
   await until(() => requests.some((r) => r.includes('0@0')))
 })
+
+test('fetch loop: a leader that fails is named each time, and is well when it answers or leads nothing of ours any more', async (t) => {
+  const { cluster } = fakeCluster('t', [0])
+  const state = { leader: 1, isAway: true }
+  const told: string[] = []
+  const broker = {
+    fetch: () => (state.isAway && state.leader === 1 ? Promise.reject(new Error('away')) : new Promise((resolve) => setTimeout(() => resolve({ responses: [] }), 10))),
+  } as unknown as Broker
+  const fetch = new FetchLoop({
+    cluster: { ...cluster, findBroker: () => Promise.resolve(broker), findTopicPartitionMetadata: () => [{ partitionId: 0, leader: state.leader }] },
+    committedOnly: true,
+    bytesMax: 1000,
+    onFetched: () => undefined,
+    onTruncated: () => t.fail('truncated'),
+    onProblem: (_error, source) => told.push(source),
+    onWell: (source) => {
+      if (source !== 'metadata') told.push(`${source} is well`)
+    },
+  })
+  t.teardown(() => fetch.stop())
+  const wellTimes = (): number => told.filter((x) => x === 'leader 1 is well').length
+  fetch.add(tp(0), 0n)
+  await until(() => told.length >= 2)
+  t.true(told.every((x) => x === 'leader 1'))
+  state.isAway = false
+  await until(() => wellTimes() === 1)
+  state.isAway = true
+  await until(() => told.at(-1) === 'leader 1')
+  state.leader = 2
+  await until(() => wellTimes() === 2)
+  state.leader = 1
+  await until(() => told.at(-1) === 'leader 1')
+  fetch.remove(tp(0))
+  t.is(wellTimes(), 3)
+})

@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
+import kafkajs from 'kafkajs'
 import { GroupMember } from '../../../../infra/log/kafka/member.ts'
 import type { Assignment } from '../../../../schemas/log.ts'
 import { fakeCluster, type Request } from '../../../fakes/kafka-cluster.ts'
@@ -37,6 +38,7 @@ function world(t: ExecutionContext) {
       records: () => told.push('records'),
       held: () => told.push('held'),
       failed: (error) => told.push(`failed ${error.message.slice(0, 40)}`),
+      troubled: (error) => told.push(`troubled ${error?.message.split(':')[0] ?? 'no more'}`),
     })
   t.teardown(() => member.stop())
   const entry = (at = 5n, epoch = assigned.at(-1)?.[0]?.epoch ?? -1) => ({ topic: TOPIC, partition: 0, epoch, nextOffset: at, metadata: 'm' })
@@ -253,4 +255,26 @@ test('kafka member: a coordinator whose certificate is not accepted refuses the 
   w.script('coordinator', Object.assign(new Error('Connection error'), { name: 'KafkaJSConnectionError', code: 'ERR_TLS_CERT_ALTNAME_INVALID', broker: 'kafka-2:9092' }))
   await t.throwsAsync(w.start(), { message: /SLU_LOG_CERTIFICATE.*kafka-2:9092/ })
   t.deepEqual([w.count('coordinator'), w.isConnected()], [1, false])
+})
+
+const noCommonTls = (): Error =>
+  new kafkajs.KafkaJSConnectionError('Connection error: tls alert handshake failure', { broker: '127.0.0.1:1', code: 'ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE' })
+
+for (const kind of ['heartbeat', 'coordinator'] as const)
+  test(`kafka member: a TLS handshake that fails at a ${kind} is told by name, once and not once a try, and when it is over; what is owned is kept while the session lasts`, async (t) => {
+    const w = world(t)
+    await w.start()
+    await w.heard('assigned')
+    if (kind === 'coordinator') w.script('heartbeat', 'NOT_COORDINATOR_FOR_GROUP')
+    w.script(kind, noCommonTls(), noCommonTls(), noCommonTls())
+    await w.heard('troubled no more')
+    t.deepEqual(w.told, ['assigned', 'troubled SLU_LOG_LISTENER', 'troubled no more'])
+  })
+
+test('kafka member: a TLS handshake that fails while it joins is told by name, and it joins once it can', async (t) => {
+  const w = world(t)
+  w.script('join', noCommonTls(), noCommonTls(), noCommonTls())
+  await w.start()
+  await w.heard('assigned')
+  t.deepEqual(w.told, ['troubled SLU_LOG_LISTENER', 'troubled no more', 'assigned'])
 })

@@ -1,0 +1,40 @@
+/**
+ * What keeps a running member from its log: told when it begins, when it becomes something else, and when it is over; never once a try.
+ *
+ * Owns: what each source (the group's coordinator, the leader of some partitions, the metadata) met last, and since when. A listener that speaks
+ * another protocol is told at once. Everything else a cluster does for a moment whenever a broker goes: it is told when it has lasted `PATIENCE_MS`.
+ */
+import type { SluiceError, ErrorCode } from '../../../schemas/errors.ts'
+
+export interface Troubles {
+  failed(source: string, error: SluiceError): void
+  /** It answered, or nothing is wanted of it any more. */
+  well(source: string): void
+}
+
+export const PATIENCE_MS = 5000
+const AT_ONCE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLU_LOG_LISTENER'])
+
+/** `tell` hears null when the last source that failed is well again. `steadyMs` never goes back. */
+export function createTroubles(tell: (error: SluiceError | null) => void, steadyMs: () => number): Troubles {
+  const failing = new Map<string, { readonly sinceMs: number; error: SluiceError }>()
+  /** Codes that were told since all was well: two that alternate are told once each. */
+  const told = new Set<ErrorCode>()
+
+  return {
+    failed: (source, error) => {
+      const known = failing.get(source)
+      const entry = known ?? { sinceMs: steadyMs(), error }
+      entry.error = error
+      if (known === undefined) failing.set(source, entry)
+      if (told.has(error.code) || (!AT_ONCE.has(error.code) && steadyMs() - entry.sinceMs < PATIENCE_MS)) return
+      told.add(error.code)
+      tell(error)
+    },
+    well: (source) => {
+      if (!failing.delete(source) || failing.size > 0 || told.size === 0) return
+      told.clear()
+      tell(null)
+    },
+  }
+}
