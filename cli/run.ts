@@ -42,7 +42,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
   const lambda = lambdaSettings(options, loaded.site.log.kafka?.brokers ?? [])
   const functions: (FunctionName | AnyFunction)[] = []
   for (const arg of args) if (arg !== SIMULATED) functions.push(isFunctionName(arg) ? arg : await loadHandler(arg, lambda))
-  const signal = untilSignal()
+  const ending = untilSignal()
   const site = new SiteProcess({
     loaded,
     functions,
@@ -50,6 +50,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
     isObserving: false,
     isApplyingTopics: loaded.site.log.driver === 'embedded',
     environment,
+    ending: ending.signal,
     onLog: (severity, message) => {
       if (severity !== 'debug') output.note(`${severity.padEnd(5)} ${message}`)
     },
@@ -70,7 +71,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
   output.note(`sluice ${loaded.site.site}: ${args.join(', ')} running; metrics at ${site.status().metricsUrl ?? 'nowhere'}`)
   const screen = startScreen(() => site.status(), 'lines')
   try {
-    const why = await Promise.race([signal, site.failed])
+    const why = await Promise.race([ending.asked, site.failed])
     output.note(`${why}: stopping`)
     const { functions: ran } = site.status()
     await site.stop(GRACE_MS)

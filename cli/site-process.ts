@@ -1,9 +1,10 @@
 /**
  * One process of a site: opens what the chosen functions need, runs them, stops in order.
  *
- * Owns: the order of opening (telemetry → log → topics → egress → routing table → observer → functions → simulation) and the reverse.
+ * Owns: the order of opening (telemetry → log, waited for → topics → egress → routing table → observer → functions → simulation) and the reverse.
  * Start either succeeds whole or closes what it opened and throws one named error. Stop: readiness off, producers first, drain, functions
  * hand back their partitions and commit, then log and telemetry (operations.md §7).
+ * Over 300 lines because opening and stopping are one order, read side by side.
  */
 import { createHttpCall } from '../infra/endpoints/http-call.ts'
 import { startSimulatedSite, type SimulatedSite } from '../infra/endpoints/simulator/site.ts'
@@ -31,6 +32,7 @@ import { pseudonymKey } from './secrets.ts'
 import { shippedCodecs } from './shipped.ts'
 import { functionStatuses, partitionRows, poolStatuses, type NamedRunner, type ProcessStatus, type SiteStatus } from './site-status.ts'
 import { applyTopics } from './topics.ts'
+import { untilReachable } from './until-reachable.ts'
 import { VERSION } from './version.ts'
 
 export interface SiteOptions {
@@ -45,6 +47,8 @@ export interface SiteOptions {
   readonly isApplyingTopics: boolean
   readonly environment: Environment
   readonly onLog: (severity: 'debug' | 'info' | 'warn' | 'error', message: string) => void
+  /** Aborted when the process is asked to end: a start that waits for its log gives up. */
+  readonly ending: AbortSignal
 }
 
 const PROBLEMS_MAX = 50
@@ -71,6 +75,8 @@ export class SiteProcess {
   #simulation: SimulatedSite | null = null
   #server: HealthServer | null = null
   #isReady = false
+  /** Why it has not started yet. */
+  #waitsFor: string | null = null
   #fail: (error: SluiceError) => void = () => {}
   /** Rejects when the process cannot go on; never resolves. */
   readonly failed: Promise<never>
@@ -114,6 +120,7 @@ export class SiteProcess {
     this.#server = await startHealthServer(site.observability.health.listen, { reasons: () => this.notReady(), status: () => this.processStatus() })
     const opened = await openLog(loaded, environment)
     this.#log = opened
+    await this.#untilReachable(opened)
     const log = measuredLog(opened, { telemetry, topicPrefix: site.topicPrefix })
     if (isApplyingTopics) await applyTopics(log.admin(), site)
 
@@ -179,6 +186,28 @@ export class SiteProcess {
     this.#simulation?.startProducing()
   }
 
+  async #untilReachable(log: LogDriver): Promise<void> {
+    const { kafka, driver } = this.#options.loaded.site.log
+    if (driver !== 'kafka' || kafka === undefined) return
+    const admin = log.admin()
+    try {
+      await untilReachable({
+        ask: () => admin.topics(),
+        boundMs: kafka.startWaitMs,
+        signal: this.#options.ending,
+        clock: systemClock,
+        steadyMs: () => performance.now(),
+        tell: (line) => {
+          this.#waitsFor = line
+          this.#note('warn', line)
+        },
+      })
+      this.#waitsFor = null
+    } finally {
+      await admin.close()
+    }
+  }
+
   async #openRouting(log: LogDriver, codecs: ReturnType<typeof shippedCodecs>, telemetry: Telemetry): Promise<void> {
     const table = createHealthTable({ codecs, clock: systemClock })
     const endpoints = this.#options.loaded.site.pools.flatMap((p) => p.endpoints.map((e) => ({ id: e.id, pool: p.name })))
@@ -211,7 +240,7 @@ export class SiteProcess {
 
   /** Why the process is not ready; empty = ready. */
   notReady(): string[] {
-    if (!this.#isReady) return ['starting or stopping']
+    if (!this.#isReady) return [this.#waitsFor ?? 'starting or stopping']
     const troubles = this.#runners.flatMap(({ name, runner }) => runner.trouble()?.message.replace(/^/, `${name}: `) ?? [])
     return [...functionStatuses(this.#runners).flatMap((f) => (f.held === null ? [] : [`${f.name} held: ${f.held}`])), ...new Set(troubles)]
   }

@@ -81,7 +81,8 @@ export async function start({ siteFile, output, environment }: Invocation, _args
   if (options['fresh'] === true) removeState(loaded)
   for (const note of withoutEffect(loaded.site)) output.note(`without effect: ${note}`)
   const isLive = !output.isJson && process.stdout.isTTY && options['quiet'] !== true
-  const signal = untilSignal()
+  const ending = untilSignal()
+  let isDrawn = false
   const site = new SiteProcess({
     loaded,
     functions: FUNCTION_NAMES.filter((name) => loaded.site.functions[name].enabled),
@@ -89,8 +90,10 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     isObserving: true,
     isApplyingTopics: true,
     environment,
+    ending: ending.signal,
     onLog: (severity, message) => {
-      if (!isLive && severity !== 'debug') output.note(`${severity.padEnd(5)} ${message}`)
+      // The live screen shows the newest problems itself.
+      if (!isDrawn && severity !== 'debug' && (!isLive || severity !== 'info')) output.note(`${severity.padEnd(5)} ${message}`)
     },
   })
   await site.start()
@@ -98,10 +101,11 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     output.note(
       `sluice ${loaded.site.site} is running${loaded.site.simulation === undefined ? '' : ' on SIMULATED accelerators'}; metrics at ${site.status().metricsUrl ?? 'nowhere'}`,
     )
+  isDrawn = isLive
   const screen = startScreen(() => site.status(), isLive ? 'live' : options['quiet'] === true ? 'none' : 'lines')
   try {
-    const ending = forMs === null ? signal : Promise.race([signal, delay(forMs, 'time', { ref: true })])
-    const why = await Promise.race([ending, site.failed])
+    const over = forMs === null ? ending.asked : Promise.race([ending.asked, delay(forMs, 'time', { ref: true })])
+    const why = await Promise.race([over, site.failed])
     if (!isLive) output.note(why === 'time' ? `${formatDuration(forMs ?? 0)} are over: producers stop, the site drains` : `${why}: stopping`)
     const drained = why === 'time' ? await site.drain(DRAIN_MS) : false
     const ledger = await site.ledger()

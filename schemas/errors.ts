@@ -81,7 +81,7 @@ export const errors = {
     'A leader or coordinator is being elected, or fewer replicas are in sync than min.insync.replicas asks for.',
     'Nothing if it passes within seconds; else look for a broker that is down and for partitions without a leader or in-sync replicas.',
   ),
-  // Not fatal: of a running member's brokers one that is not in its bootstrap list may be down, and looks the same. A start gives up on it.
+  // Not fatal: of a running member's brokers one that is not in its bootstrap list may be down, and looks the same. A start gives up on it, after a while.
   SLU_LOG_ADVERTISED: row(
     'the broker advertised an address this client cannot reach',
     'retry',

@@ -38,6 +38,9 @@ const log = z
         tls: z.strictObject({ caFile: path.optional(), certFile: path.optional(), keyFile: path.optional() }).optional(),
         sasl: z.strictObject({ mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']), usernameEnv: z.string().min(1), passwordEnv: z.string().min(1) }).optional(),
         sessionMs: ms(1000, 300_000, 'brokers refuse sessions outside group.min/max.session.timeout.ms').default(10_000),
+        startWaitMs: ms(0, 3_600_000, 'whoever starts it should hear of a wrong address within the hour')
+          .default(60_000)
+          .describe('How long `start` and `run` try on when no broker answers at their start; 0 = about four seconds. A running member waits for ever.'),
       })
       .optional(),
     topics: z

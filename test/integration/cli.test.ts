@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { errors } from '../../schemas/errors.ts'
 import { siteInFolder, sluice, startSluice } from '../helpers/site.ts'
+import { until } from '../helpers/until.ts'
 
 const json = (text: string): { error: { code: string; problems?: { line: number }[] } } => JSON.parse(text)
 
@@ -216,12 +217,24 @@ test('cli: doctor names what is wrong and exits 2, and is content with a sound s
   sick.remove()
 })
 
-test('cli: a broker that is not there is exit 2 with a named error, not a hang', async (t) => {
+test('cli: a broker that is not there is waited for as long as the site says, and told; then it is exit 2 with a named error, not a hang', async (t) => {
   t.timeout(60_000)
-  const site = siteInFolder((s) => (s.log = { driver: 'kafka', kafka: { brokers: ['127.0.0.1:1'] } }))
+  const site = siteInFolder((s) => (s.log = { driver: 'kafka', kafka: { brokers: ['127.0.0.1:1'], startWaitMs: 6000 } }))
   const run = await sluice(['start', '--for', '5s', '--json', '--site', site.file])
   t.is(run.code, 2, run.stderr)
   t.is(json(run.stdout).error.code, 'SLU_LOG_UNREACHABLE')
+  t.regex(run.stderr, /^warn {2}SLU_LOG_UNREACHABLE: no broker answered: 127\.0\.0\.1:1: waiting for it, at most \d\.\d s more/m)
+  site.remove()
+})
+
+test('cli: a process that waits for its broker ends when it is asked to, long before the wait is over', async (t) => {
+  t.timeout(60_000)
+  const site = siteInFolder((s) => (s.log = { driver: 'kafka', kafka: { brokers: ['127.0.0.1:1'], startWaitMs: 3_600_000 } }))
+  const running = startSluice(['run', 'assess-health', '--site', site.file])
+  await until(() => running.stderr().includes('waiting for it'), 30_000)
+  running.child.kill('SIGTERM')
+  const { code, signal } = await running.finished
+  t.deepEqual([code, signal], [2, null])
   site.remove()
 })
 
@@ -230,7 +243,7 @@ test('cli: a broker that closes the connection is exit 2, and the first thing sa
   const closing = createServer((socket) => void socket.end())
   await new Promise<void>((resolve) => closing.listen(0, '127.0.0.1', resolve))
   const broker = `127.0.0.1:${(closing.address() as AddressInfo).port}`
-  const site = siteInFolder((s) => (s.log = { driver: 'kafka', kafka: { brokers: [broker] } }))
+  const site = siteInFolder((s) => (s.log = { driver: 'kafka', kafka: { brokers: [broker], startWaitMs: 0 } }))
   const run = await sluice(['start', '--for', '5s', '--json', '--site', site.file])
   closing.close()
   t.is(run.code, 2, run.stderr)

@@ -98,6 +98,7 @@ test.serial(
     const loaded = loadSite(site.file)
     const logged: string[] = []
     const running = new SiteProcess({
+      ending: new AbortController().signal,
       loaded,
       functions: FUNCTION_NAMES,
       isSimulating: true,
