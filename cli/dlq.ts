@@ -63,7 +63,7 @@ async function openDlq(log: LogDriver, topic: string, only?: number): Promise<Op
 /** `given` is a source topic or its DLQ, without prefix. Throws SLU_LOG_TOPIC_MISSING. */
 async function dlqOf(log: LogDriver, prefix: string, given: string): Promise<string> {
   const name = prefix + (given.endsWith(SUFFIX) ? given : given + SUFFIX)
-  if (!(await log.admin().topics()).some((t) => t.name === name)) throw new SluiceError('SLU_LOG_TOPIC_MISSING', name)
+  if (!(await log.admin().topics(prefix)).some((t) => t.name === name)) throw new SluiceError('SLU_LOG_TOPIC_MISSING', name)
   return name
 }
 
@@ -139,7 +139,7 @@ export async function dlqList({ siteFile, output, environment }: Invocation, arg
   const log = await openLog(loaded, environment)
   try {
     const [given] = args
-    const all = (await log.admin().topics()).map((t) => t.name).filter((name) => name.startsWith(prefix) && name.endsWith(SUFFIX))
+    const all = (await log.admin().topics(prefix)).map((t) => t.name).filter((name) => name.endsWith(SUFFIX))
     const topics = given === undefined ? all.sort() : [await dlqOf(log, prefix, given)]
     const rows = []
     for (const topic of topics) rows.push({ topic: topic.slice(prefix.length), ...(await countDlq(log, topic)) })
@@ -207,7 +207,7 @@ export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice):
   const producer = await log.fencedProducer(`sluice-redrive.${dlqTopic}`)
   try {
     return await withDlq(log, dlqTopic, choice.partition, async (dlq) => {
-      const partitions = new Map((await log.admin().topics()).map((t) => [t.name, t.partitions]))
+      const partitions = new Map((await log.admin().topics('')).map((t) => [t.name, t.partitions]))
       // All are looked at before the first is written: a source topic that is gone leaves everything as it is.
       for await (const { source } of chosen(dlq, choice)) if (!partitions.has(source.topic)) throw new SluiceError('SLU_LOG_TOPIC_MISSING', source.topic)
       let count = 0

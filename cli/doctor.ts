@@ -15,7 +15,7 @@ import { readPolicy, verifyLedgerFolder } from './open-egress.ts'
 import { pseudonymKey } from './secrets.ts'
 import { unheardNotes } from './telemetry-heard.ts'
 import type { ProcessStatus } from './site-status.ts'
-import { siteTopicSpecs, topicProblems } from './topics.ts'
+import { assertSettingsSeen, siteTopicSpecs, topicProblems } from './topics.ts'
 
 const ANSWER_MS = 1000
 
@@ -84,7 +84,7 @@ async function logChecks(loaded: LoadedSite, environment: Environment, notes: st
   checks.push(
     await check(`log (${loaded.site.log.driver})`, async () => {
       log = await openLog(loaded, environment)
-      const topics = await log.admin().topics()
+      const topics = await log.admin().topics(loaded.site.topicPrefix)
       return `answers, ${topics.length} topics`
     }),
   )
@@ -92,7 +92,9 @@ async function logChecks(loaded: LoadedSite, environment: Environment, notes: st
   const driver: Awaited<ReturnType<typeof openLog>> = log
   checks.push(
     await check('topics', async () => {
-      const problems = topicProblems(siteTopicSpecs(loaded.site), await driver.admin().topics())
+      const [specs, existing] = [siteTopicSpecs(loaded.site), await driver.admin().topics(loaded.site.topicPrefix)]
+      assertSettingsSeen(specs, existing)
+      const problems = topicProblems(specs, existing)
       const missing = problems.filter((p) => p.message === 'does not exist')
       if (missing.length < problems.length)
         throw new SluiceError(
@@ -108,7 +110,7 @@ async function logChecks(loaded: LoadedSite, environment: Environment, notes: st
     }),
   )
   const telemetryTopic = `${loaded.site.topicPrefix}hardware.telemetry`
-  const hasTelemetry = (await driver.admin().topics()).some((t) => t.name === telemetryTopic)
+  const hasTelemetry = (await driver.admin().topics(loaded.site.topicPrefix)).some((t) => t.name === telemetryTopic)
   if (hasTelemetry && loaded.site.functions['aggregate-metrics'].enabled && !(await driver.admin().mayAppend(telemetryTopic)))
     notes.push(`no right to write to ${telemetryTopic}: there is no idle closing, a partition that falls silent keeps its windows open (W8)`)
   if (hasTelemetry && loaded.site.functions['assess-health'].enabled)

@@ -192,7 +192,7 @@ export class SiteProcess {
     const admin = log.admin()
     try {
       await untilReachable({
-        ask: () => admin.topics(),
+        ask: () => admin.topics(this.#prefix),
         boundMs: kafka.startWaitMs,
         signal: this.#options.ending,
         clock: systemClock,

@@ -58,6 +58,13 @@ export interface TopicProblem {
   readonly message: string
 }
 
+/** Throws SLU_LOG_FORBIDDEN where the settings of a topic of ours may not be seen: what they break cannot be told. */
+export function assertSettingsSeen(specs: readonly TopicSpec[], existing: readonly TopicInfo[]): void {
+  const ours = new Set(specs.map((s) => s.name))
+  const unseen = existing.filter((t) => ours.has(t.name) && t.timestampType === null).map((t) => t.name)
+  if (unseen.length > 0) throw new SluiceError('SLU_LOG_FORBIDDEN', `DescribeConfigs of ${unseen.join(', ')}`)
+}
+
 /** What of the existing topics breaks a guarantee. */
 export function topicProblems(specs: readonly TopicSpec[], existing: readonly TopicInfo[]): TopicProblem[] {
   const by = new Map(existing.map((t) => [t.name, t]))
@@ -66,6 +73,7 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
   for (const spec of specs) {
     const have = by.get(spec.name)
     if (have === undefined) problems.push({ topic: spec.name, message: 'does not exist' })
+    else if (have.cleanup === null) problems.push({ topic: spec.name, message: 'its settings may not be seen: no right to DescribeConfigs' })
     else {
       // Only a windowed input rests on append time; elsewhere it is a preference an operator may overrule.
       if (windowed.has(spec.name) && have.timestampType !== 'LogAppendTime') problems.push({ topic: spec.name, message: 'message.timestamp.type must be LogAppendTime (W1)' })
@@ -85,7 +93,9 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
 export async function applyTopics(admin: LogAdmin, site: Site, more: readonly TopicRow[] = []): Promise<{ created: string[]; existing: string[] }> {
   const specs = siteTopicSpecs(site, more)
   const result = await admin.createTopics(specs)
-  const problems = topicProblems(specs, await admin.topics())
+  const infos = await admin.topics(site.topicPrefix)
+  assertSettingsSeen(specs, infos)
+  const problems = topicProblems(specs, infos)
   if (problems.length > 0) throw new SluiceError('SLU_LOG_TOPIC_MISCONFIGURED', problems.map((p) => `${p.topic} ${p.message}`).join('; '))
   return result
 }
@@ -134,7 +144,7 @@ export async function topicsList({ siteFile, output, environment }: Invocation, 
   const log = await openLog(loaded, environment)
   try {
     const admin = log.admin()
-    const infos = await admin.topics()
+    const infos = await admin.topics(loaded.site.topicPrefix)
     const specs = siteTopicSpecs(loaded.site, more)
     const problems = topicProblems(specs, infos)
     const ours = new Set(specs.map((s) => s.name))
@@ -152,7 +162,7 @@ export async function topicsList({ siteFile, output, environment }: Invocation, 
     output.line(`${'topic'.padEnd(32)} ${'parts'.padStart(5)} ${'records'.padStart(9)}  ${'cleanup'.padEnd(8)} timestamps`)
     for (const r of rows)
       output.line(
-        `${r.name.padEnd(32)} ${String(r.partitions).padStart(5)} ${String(r.records).padStart(9)}  ${r.cleanup.padEnd(8)} ${r.timestampType}${r.problem === null ? '' : `  ! ${r.problem}`}`,
+        `${r.name.padEnd(32)} ${String(r.partitions).padStart(5)} ${String(r.records).padStart(9)}  ${(r.cleanup ?? '?').padEnd(8)} ${r.timestampType ?? '?'}${r.problem === null ? '' : `  ! ${r.problem}`}`,
       )
     for (const name of missing) output.line(`${name.padEnd(32)} missing: run \`sluice topics apply\``)
     return 0

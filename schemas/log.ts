@@ -156,9 +156,10 @@ export interface TopicSpec {
 export interface TopicInfo {
   readonly name: string
   readonly partitions: number
-  readonly timestampType: 'CreateTime' | 'LogAppendTime'
-  readonly cleanup: string
-  readonly retentionMs: number
+  /** Settings; null = we may not see them. */
+  readonly timestampType: 'CreateTime' | 'LogAppendTime' | null
+  readonly cleanup: string | null
+  readonly retentionMs: number | null
 }
 
 export interface PartitionRange {
@@ -170,7 +171,8 @@ export interface PartitionRange {
 }
 
 export interface LogAdmin {
-  topics(): Promise<TopicInfo[]>
+  /** Those whose names begin with `prefix` that we may see. A right that is lacking hides a topic, or its settings. */
+  topics(prefix: string): Promise<TopicInfo[]>
   /** Creates what is missing and waits until every partition has a leader; existing topics are left alone and listed. */
   createTopics(specs: readonly TopicSpec[]): Promise<{ created: string[]; existing: string[] }>
   /** Rejects with SLU_LOG_TOPIC_MISSING. */

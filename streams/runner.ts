@@ -361,7 +361,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const start = async (): Promise<void> => {
     checkDriver(definition, driver)
     admin = driver.admin()
-    const infos = await admin.topics()
+    const infos = await admin.topics(topicPrefix)
     checkTopics(definition, topicPrefix, infos)
     if (stopping.signal.aborted) return
     producer = driver.producer()

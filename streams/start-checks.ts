@@ -24,7 +24,7 @@ export function checkDriver(definition: AnyFunction, { name, capabilities }: Pic
     throw new SluiceError('SLU_LOG_NOT_TRANSACTIONAL', `${definition.name} on driver ${name}`)
 }
 
-/** Throws SLU_LOG_TOPIC_MISSING or SLU_LOG_TOPIC_MISCONFIGURED. */
+/** Throws SLU_LOG_TOPIC_MISSING, SLU_LOG_TOPIC_MISCONFIGURED, or SLU_LOG_FORBIDDEN where a guarantee rests on settings that we may not see. */
 export function checkTopics(definition: AnyFunction, topicPrefix: string, infos: readonly TopicInfo[]): void {
   const byName = new Map(infos.map((info) => [info.name, info]))
   const missing = topicsOf(definition).filter((topic) => !byName.has(topicPrefix + topic))
@@ -33,12 +33,20 @@ export function checkTopics(definition: AnyFunction, topicPrefix: string, infos:
     throw new SluiceError('SLU_LOG_TOPIC_MISCONFIGURED', `${definition.name}: ${detail}`)
   }
   const info = (topic: string): TopicInfo => byName.get(topicPrefix + topic) as TopicInfo
+  const seen = <T>(topic: string, setting: T | null): T => {
+    if (setting === null) throw new SluiceError('SLU_LOG_FORBIDDEN', `DescribeConfigs of topic ${topicPrefix}${topic}`)
+    return setting
+  }
   const once = definition.kind === 'task' ? definition.once : undefined
   if (definition.kind === 'window' || once !== undefined)
-    for (const input of definition.inputs)
-      if (info(input).timestampType !== 'LogAppendTime') refuse(`${topicPrefix}${input} has ${info(input).timestampType}, must have LogAppendTime`)
-  if (definition.kind === 'fold' && !info(definition.stateTopic).cleanup.includes('compact'))
-    refuse(`${topicPrefix}${definition.stateTopic} is not compacted (cleanup ${info(definition.stateTopic).cleanup})`)
+    for (const input of definition.inputs) {
+      const timestampType = seen(input, info(input).timestampType)
+      if (timestampType !== 'LogAppendTime') refuse(`${topicPrefix}${input} has ${timestampType}, must have LogAppendTime`)
+    }
+  if (definition.kind === 'fold') {
+    const cleanup = seen(definition.stateTopic, info(definition.stateTopic).cleanup)
+    if (!cleanup.includes('compact')) refuse(`${topicPrefix}${definition.stateTopic} is not compacted (cleanup ${cleanup})`)
+  }
   if (isParkingByKey(definition))
     for (const input of definition.inputs) {
       const [own, beside] = [info(input).partitions, info(`${input}.dlq`).partitions]
@@ -49,7 +57,7 @@ export function checkTopics(definition: AnyFunction, topicPrefix: string, infos:
   if (definition.inputs.length !== 1 || requests === undefined) refuse('a function with `once` has exactly one input (R1)')
   const counts = [info(requests as string).partitions, info(once.resultsTopic).partitions]
   if (counts[0] !== counts[1]) refuse(`${topicPrefix}${requests} has ${counts[0]} partitions, ${topicPrefix}${once.resultsTopic} ${counts[1]}; they must be equal (R1)`)
-  const [requestsMs, resultsMs] = [info(requests as string).retentionMs, info(once.resultsTopic).retentionMs]
+  const [requestsMs, resultsMs] = [seen(requests as string, info(requests as string).retentionMs), seen(once.resultsTopic, info(once.resultsTopic).retentionMs)] as const
   if (resultsMs !== -1 && (requestsMs === -1 || resultsMs < requestsMs + once.dedupeMs))
     refuse(`${topicPrefix}${once.resultsTopic} keeps ${resultsMs} ms, less than the ${requestsMs} ms of ${topicPrefix}${requests} plus ${once.dedupeMs} ms (R1)`)
 }

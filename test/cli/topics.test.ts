@@ -1,5 +1,5 @@
 import test from 'ava'
-import { applyCommand, handlerTopics, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
+import { applyCommand, assertSettingsSeen, handlerTopics, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
 import type { TopicInfo, TopicSpec } from '../../schemas/log.ts'
 import type { Site } from '../../schemas/site.ts'
 import { validateSite } from '../../schemas/validate-site.ts'
@@ -75,4 +75,13 @@ test('topics: the command that creates what is missing can be pasted', (t) => {
   t.is(applyCommand('site.yaml', ['route-inference', 'a/count-bytes.ts'], {}), 'sluice topics apply a/count-bytes.ts')
   t.is(applyCommand('my site.yaml', ["it's.mjs"], { topics: 'a, b' }), `sluice topics apply 'it'\\''s.mjs' --topics a,b --site 'my site.yaml'`)
   t.throws(() => topicList('a,b c'), { message: /SLU_USE.*b c/ })
+})
+
+test('topics: settings that may not be seen are a right that is lacking, never taken for wrong or for right', (t) => {
+  const specs = siteTopicSpecs(site)
+  const existing = specs.map((s, i) => (i === 0 ? { name: s.name, partitions: s.partitions, timestampType: null, cleanup: null, retentionMs: null } : s))
+  const foreign = { name: 'foreign', partitions: 1, timestampType: null, cleanup: null, retentionMs: null }
+  t.throws(() => assertSettingsSeen(specs, existing), { message: `SLU_LOG_FORBIDDEN: the broker refused the operation: DescribeConfigs of ${specs[0]?.name}` })
+  t.deepEqual(topicProblems(specs, existing), [{ topic: specs[0]?.name ?? '', message: 'its settings may not be seen: no right to DescribeConfigs' }])
+  t.notThrows(() => assertSettingsSeen(specs, [...specs, foreign]))
 })

@@ -538,7 +538,12 @@ function adminChecks(check: Check): void {
     const specs = [topic, `${topic}.new`].map((name) => ({ name, ...spec }))
     t.deepEqual(await admin.createTopics(specs), { created: [`${topic}.new`], existing: [topic] })
     t.deepEqual((await admin.createTopics(specs)).existing.sort(), [topic, `${topic}.new`])
-    const known = await admin.topics()
+    const known = await admin.topics('')
+    t.deepEqual(
+      (await admin.topics(`${topic}.`)).map((info) => info.name),
+      [`${topic}.new`],
+      'only what is asked for',
+    )
     const created = known.find((info) => info.name === `${topic}.new`)
     t.deepEqual(created, { name: `${topic}.new`, partitions: 2, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: 3_600_000 })
     t.is(known.find((info) => info.name === topic)?.partitions, 3)

@@ -3,7 +3,7 @@
  *
  * Listeners: SECURE (TLS and SCRAM-SHA-512), MUTUAL (TLS with client certificates), USERS (SCRAM-SHA-512 in plain text), EXPIRED and ELSEWHERE (TLS
  * with a certificate that is over, or for another name), PLAINTEXT (its user is the broker's own administrator).
- * `operator` may do everything; `guest` may read and write what aggregate-metrics needs, but not write to its input; `egress` what docs/kafka-access.md
+ * `operator` may do everything; `guest` may read and write what aggregate-metrics needs, but not write to its input, and sees that there is a topic of `others`; `egress` what docs/kafka-access.md
  * gives forward-summaries.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -108,6 +108,7 @@ test.before(async (t) => {
       ...['metrics.partials', 'hardware.telemetry.late', 'hardware.telemetry.dlq'].flatMap((name) =>
         guest(resource.TOPIC, name, op.READ, op.WRITE, op.DESCRIBE, op.DESCRIBE_CONFIGS),
       ),
+      ...guest(resource.TOPIC, 'others', op.DESCRIBE),
       ...guest(resource.GROUP, 'sluice.aggregate-metrics', op.READ),
       ...egress(resource.TOPIC, 'metrics.windows', op.READ, op.DESCRIBE, op.DESCRIBE_CONFIGS),
       ...['egress.receipts', 'metrics.windows.dlq'].flatMap((name) => egress(resource.TOPIC, name, op.WRITE, op.DESCRIBE, op.DESCRIBE_CONFIGS)),
@@ -132,7 +133,7 @@ async function using<T>(options: KafkaOptions, act: (driver: LogDriver) => Promi
 }
 
 const codeOf = async (options: KafkaOptions): Promise<string> =>
-  using(options, (driver) => driver.admin().topics()).then(
+  using(options, (driver) => driver.admin().topics('')).then(
     () => 'none',
     (error: { code?: string; detail?: string }) => `${error.code} ${error.detail}`,
   )
@@ -172,7 +173,7 @@ kafkaTest('secure kafka: over TLS and SCRAM every part of the driver works: admi
 kafkaTest('secure kafka: a client certificate is who we are where the listener asks for one', async (t) => {
   const mutual = { brokers: cluster().listeners.get('MUTUAL') ?? [], tls: { ca: certificates().ca, ...certificates().client } }
   await using(mutual, async (driver) => {
-    t.deepEqual(await driver.admin().topics(), [], 'CN=client has no rights to any topic, and sees none')
+    t.deepEqual(await driver.admin().topics(''), [], 'CN=client has no rights to any topic, and sees none')
   })
   const refused = /^SLU_LOG_CERTIFICATE .*client certificate.*certFile/
   t.regex(await codeOf({ ...mutual, tls: { ca: certificates().ca } }), refused, 'none')
@@ -225,9 +226,19 @@ kafkaTest('secure kafka: whoever may not write to a windowed input closes no idl
   await using(secure('operator'), (driver) =>
     driver
       .admin()
-      .createTopics(topicSpecs({ prefix: '', partitions: 1, replication: 1, maxMessageBytes: 1 << 20 }).filter((s) => /^(hardware\.telemetry|metrics\.partials)/.test(s.name))),
+      .createTopics([
+        ...topicSpecs({ prefix: '', partitions: 1, replication: 1, maxMessageBytes: 1 << 20 }).filter((s) => /^(hardware\.telemetry|metrics\.partials)/.test(s.name)),
+        { name: 'others', partitions: 2, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 },
+      ]),
   )
   await using(secure('guest'), async (driver) => {
+    const seen = await driver.admin().topics('')
+    t.deepEqual(
+      seen.find((topic) => topic.name === 'others'),
+      { name: 'others', partitions: 2, timestampType: null, cleanup: null, retentionMs: null },
+      'a topic of others whose settings are not to be seen keeps nobody from its own',
+    )
+    t.is(seen.find((topic) => topic.name === 'hardware.telemetry')?.timestampType, 'LogAppendTime')
     t.deepEqual([await driver.admin().mayAppend('hardware.telemetry'), await driver.admin().mayAppend('metrics.partials')], [false, true])
     const fatal: unknown[] = []
     const runner = createRunner({

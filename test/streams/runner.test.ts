@@ -256,7 +256,7 @@ test('runner: a partition taken back while it opens and given again is opened un
       }
       const consumer = { ...own.consumer({ group: 'g', topics: ['in'] }), pause: () => undefined, resume: () => undefined, endOffset: () => null }
       const start = (given: ConsumerEvents) => Promise.resolve(void (events = given))
-      return { ...own, admin: () => ({ topics: () => admin.topics(), ranges, close: () => admin.close() }), consumer: () => ({ ...consumer, start }) }
+      return { ...own, admin: () => ({ topics: (prefix: string) => admin.topics(prefix), ranges, close: () => admin.close() }), consumer: () => ({ ...consumer, start }) }
     },
   })
   await w.runner(upper, 'p').start()

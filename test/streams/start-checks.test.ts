@@ -67,3 +67,15 @@ test('start checks: a DLQ with fewer partitions than its topic is refused where 
   t.notThrows(() => checkTopics(parking, 'p.', all(parking)))
   t.notThrows(() => checkTopics(map, 'p.', all(map, { 'in.dlq': { partitions: 3 } })))
 })
+
+test('start checks: settings that may not be seen are a right that is lacking where a guarantee rests on them (W1, R1, C8), and nothing elsewhere', (t) => {
+  const unseen = { timestampType: null, cleanup: null, retentionMs: null }
+  for (const [definition, topic] of [
+    [window, 'in'],
+    [fold, 'state'],
+    [once, 'requests'],
+    [once, 'results'],
+  ] as const)
+    t.throws(() => checkTopics(definition, 'p.', all(definition, { [topic]: unseen })), { message: new RegExp(`SLU_LOG_FORBIDDEN.*DescribeConfigs of topic p\\.${topic}$`) })
+  t.notThrows(() => checkTopics(map, 'p.', all(map, { in: unseen, out: unseen, 'in.dlq': unseen })))
+})

@@ -125,7 +125,11 @@ function createAdmin(log: LocalLog): LogAdmin {
   const { store } = log
   const partitionsOf = (topic: string): number[] => Array.from({ length: topicOf(store, topic).partitions }, (_, partition) => partition)
   return {
-    topics: async () => store.topics().map(({ name, partitions, timestampType, cleanup, retentionMs }) => ({ name, partitions, timestampType, cleanup, retentionMs })),
+    topics: async (prefix) =>
+      store
+        .topics()
+        .filter(({ name }) => name.startsWith(prefix))
+        .map(({ name, partitions, timestampType, cleanup, retentionMs }) => ({ name, partitions, timestampType, cleanup, retentionMs })),
     createTopics: async (specs) => {
       const created: string[] = []
       const existing: string[] = []

@@ -24,8 +24,9 @@ const entriesOf = (spec: TopicSpec): { name: string; value: string }[] => [
   { name: 'max.message.bytes', value: String(spec.maxMessageBytes) },
 ]
 
-async function infos(admin: Admin): Promise<TopicInfo[]> {
-  const names = (await admin.listTopics()).filter((name) => !name.startsWith('__'))
+/** Only of topics that are ours: on a shared cluster others may be seen, and nothing of them asked. */
+async function infos(admin: Admin, prefix: string): Promise<TopicInfo[]> {
+  const names = (await admin.listTopics()).filter((name) => name.startsWith(prefix) && !name.startsWith('__'))
   if (names.length === 0) return []
   const [{ topics }, { resources }] = await Promise.all([
     admin.fetchTopicMetadata({ topics: names }),
@@ -34,15 +35,16 @@ async function infos(admin: Admin): Promise<TopicInfo[]> {
       resources: names.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name, configNames: ['message.timestamp.type', 'cleanup.policy', 'retention.ms'] })),
     }),
   ])
-  const settings = new Map(resources.map((r) => [r.resourceName, new Map(r.configEntries.map((c) => [c.configName, c.configValue]))]))
+  const settings = new Map(resources.filter((r) => r.errorCode === 0).map((r) => [r.resourceName, new Map(r.configEntries.map((c) => [c.configName, c.configValue]))]))
   return topics.map(({ name, partitions }) => {
     const of = settings.get(name)
+    if (of === undefined) return { name, partitions: partitions.length, timestampType: null, cleanup: null, retentionMs: null }
     return {
       name,
       partitions: partitions.length,
-      timestampType: of?.get('message.timestamp.type') === 'LogAppendTime' ? 'LogAppendTime' : 'CreateTime',
-      cleanup: of?.get('cleanup.policy') ?? 'delete',
-      retentionMs: Number(of?.get('retention.ms') ?? -1),
+      timestampType: of.get('message.timestamp.type') === 'LogAppendTime' ? 'LogAppendTime' : 'CreateTime',
+      cleanup: of.get('cleanup.policy') ?? 'delete',
+      retentionMs: Number(of.get('retention.ms') ?? -1),
     }
   })
 }
@@ -131,7 +133,7 @@ export function createAdmin(connection: Connection, onClose: () => void): LogAdm
       return act()
     })
   return {
-    topics: () => using('topics', () => infos(admin)),
+    topics: (prefix) => using('topics', () => infos(admin, prefix)),
     createTopics: (specs) =>
       using('creating topics', async () => {
         const existing = new Set(await admin.listTopics())

@@ -1,5 +1,5 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): with `crc32c.ts` the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its six repairs (docs/adr/0001): with `crc32c.ts` the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, assigner, member assignment) as small interfaces; which fetched records are committed; the request queue's timer
  * repair; header order; the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
@@ -11,6 +11,7 @@
  * - Looking for a coordinator drops what the brokers answered, a lacking right among it: the last answer becomes the cause.
  * - An address that accepts a connection and closes it, or never answers, as a proxy does whose broker is away, is asked again and again, and no
  *   other of the bootstrap list: only a connection *error* makes it look elsewhere. What fails while connecting is one here.
+ * - One topic whose settings we may not see fails the whole question for settings: its answer stays beside the others'.
  * And on the socket: an answer that is none of Kafka's becomes an error that says what it is.
  * Beside them, `crc32c.ts`: the checksum of what is sent, by native code.
  * Over 300 lines because nothing else may reach in there.
@@ -223,6 +224,21 @@ BrokerClass.prototype.connect = async function connectOrSayWhere(this: typeof Br
     const { name, message } = error as Error
     if (name !== 'KafkaJSConnectionClosedError' && name !== 'KafkaJSRequestTimeoutError') throw error
     throw new kafkajs.KafkaJSConnectionError(`${message} while connecting`, { broker: this.brokerAddress })
+  }
+}
+
+interface DescribedConfigs {
+  readonly resources: readonly { readonly errorCode: number }[]
+}
+const { failure, createErrorFromCode } = require('kafkajs/src/protocol/error') as { failure(code: number): boolean; createErrorFromCode(code: number): Error }
+const TOPIC_AUTHORIZATION_FAILED = 29
+
+for (const version of [0, 1, 2]) {
+  const response = require(`kafkajs/src/protocol/requests/describeConfigs/v${version}/response`) as { parse(data: DescribedConfigs): Promise<DescribedConfigs> }
+  response.parse = async function parseBesideRefused(data) {
+    const failed = data.resources.find(({ errorCode }) => failure(errorCode) && errorCode !== TOPIC_AUTHORIZATION_FAILED)
+    if (failed !== undefined) throw createErrorFromCode(failed.errorCode)
+    return data
   }
 }
 

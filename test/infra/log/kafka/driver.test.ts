@@ -76,7 +76,7 @@ test('kafka driver: something that is no broker is named, within a bound', async
   const server = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const driver = createKafkaDriver({ brokers: [`127.0.0.1:${(server.address() as AddressInfo).port}`] })
-  const error = await t.throwsAsync(driver.admin().topics())
+  const error = await t.throwsAsync(driver.admin().topics(''))
   t.regex(error?.message ?? '', /SLU_LOG_(UNREACHABLE|LISTENER|FAILED)/)
   await driver.close()
   server.close()
