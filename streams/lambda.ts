@@ -42,7 +42,8 @@ export interface LambdaPartitionOptions {
 
 /** Why over 70 lines: one state machine over the batches of the partition. */
 export function createLambdaPartition(options: LambdaPartitionOptions): RunningPartition {
-  const { definition, environment, topic, partition, sink, abort, places } = options
+  const { definition, environment, topic, partition, sink, abort } = options
+  const share = options.places.join()
   const { clock, stats } = environment
   /** Taken and not done with, in order. */
   let waiting: LogRecord[] = []
@@ -155,11 +156,11 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
   const run = async (): Promise<void> => {
     isRunning = true
     try {
-      for (let count = dueCount(); count > 0 && !isOver() && places.take(); count = dueCount()) {
+      for (let count = dueCount(); count > 0 && !isOver() && share.take(); count = dueCount()) {
         try {
           await runBatch(count)
         } finally {
-          places.giveBack()
+          share.giveBack()
         }
         waitingSinceMs = waiting.length > 0 ? clock.nowMs() : null
       }
@@ -167,6 +168,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
       fail(thrown)
     }
     isRunning = false
+    waitOrRest()
     waitForWindow()
     const woken = waiters
     waiters = []
@@ -177,13 +179,21 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
     const error = asSluiceError(thrown, 'SLU_INTERNAL')
     if (abort.signal.aborted || isStopped) return
     isDead = true
+    share.leave()
     sink.hold(error)
     environment.onProgress()
     if (error.disposition === 'fatal') environment.onFatal(error)
   }
 
+  const waitOrRest = (): void => {
+    if (!isOver() && dueCount() > 0) share.wait()
+    else share.rest()
+  }
+
   const pump = (): void => {
-    if (!isRunning && !isOver() && dueCount() > 0 && places.free() > 0) void run()
+    if (isRunning) return
+    if (!isOver() && dueCount() > 0 && !share.isRefused()) void run()
+    else waitOrRest()
   }
 
   const waitForWindow = (): void => {
@@ -211,6 +221,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
     settled: () => (isRunning ? new Promise((resolve) => waiters.push(resolve)) : Promise.resolve()),
     close: () => {
       isStopped = true
+      share.leave()
       cancelWindow?.()
       abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${topic}/${partition}`))
       return Promise.resolve()
@@ -228,6 +239,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
     load: () => ({ records: waiting.length, bytes, tracked: waiting.length }),
     hold: (error) => {
       isDead = true
+      share.leave()
       sink.hold(error)
     },
     status: () => {
@@ -240,7 +252,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
         inFlight: waiting.length,
         isIdle: waiting.length === 0 && !isRunning,
         isHeld: held !== null,
-        ...(why !== null ? { code: why.code, reason: why.message } : !isRunning && !isOver() && dueCount() > 0 && places.free() === 0 ? { reason: NO_PLACE } : {}),
+        ...(why !== null ? { code: why.code, reason: why.message } : !isRunning && !isOver() && dueCount() > 0 && share.isRefused() ? { reason: NO_PLACE } : {}),
       }
     },
     openWindows: () => null,

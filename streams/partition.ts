@@ -9,8 +9,8 @@ import type { Committed, LogRecord } from '../schemas/log.ts'
 import type { Clock, Random, Telemetry } from '../schemas/ports.ts'
 import type { RetryPolicy } from './retry.ts'
 
-/** Why work waits that could start: other work of the function has all places (C5). */
-export const NO_PLACE = 'every place of the function is taken: it goes on in its turn (C5)'
+/** Why work waits that could start: other work of the function has all places that it might take (C5). */
+export const NO_PLACE = 'every place that it may have is taken: it goes on in its turn (C5)'
 
 /** For `sluice ps` (W9). `topic` is logical. */
 export interface PartitionStatus {

@@ -97,6 +97,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const { clock, telemetry, stats } = environment
   const mark = createLowWaterMark(options.start)
   const order = createKeyOrder<Work<T>>(definition.once !== undefined && definition.order === 'unordered' ? 'key' : definition.order, definition.concurrency)
+  const share = options.places.join()
   const byId = new Map<string, Set<Work<T>>>()
   const appends = new Map<bigint, number>()
   const attributes = {
@@ -140,6 +141,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     if (abort.signal.aborted) return
     const error = asSluiceError(thrown, 'SLU_INTERNAL')
     isDead = true
+    share.leave()
     sink.hold(error)
     if (error.disposition === 'fatal') environment.onFatal(error)
   }
@@ -390,7 +392,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     if (passed === 'over') {
       // Not within the call of `pump` that started it: a long lane would pile up.
       await Promise.resolve()
-      options.places.giveBack()
+      share.giveBack()
       finish(work)
       pump()
       return
@@ -399,7 +401,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     try {
       if (passed === 'handle') isOver = await attempt(work)
     } finally {
-      options.places.giveBack()
+      share.giveBack()
     }
     if (isOver) {
       finish(work)
@@ -417,14 +419,16 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
 
   const isBlocked = (): boolean => !isReady || isStopped || isDead || abort.signal.aborted || sink.held()?.code === 'SLU_LOG_DLQ_UNWRITABLE' || once?.isOpen() === false
 
-  /** C5: work waits and the pool of the function is full. */
-  const waitsForPlace = (): boolean => !isBlocked() && order.waiting() > 0 && options.places.free() === 0
+  /** C5: work waits, and the pool of the function has no place for it. */
+  const waitsForPlace = (): boolean => !isBlocked() && order.waiting() > 0 && share.isRefused()
 
   const pump = (): void => {
-    while (!isBlocked() && order.hasNext() && options.places.take()) {
+    while (!isBlocked() && order.hasNext() && share.take()) {
       const work = order.next() as Work<T>
       track(() => run(work))
     }
+    if (!isBlocked() && order.hasNext()) share.wait()
+    else share.rest()
   }
 
   /** Offsets behind the last record that left something: ticks, control records. */
@@ -475,6 +479,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     settled: () => (active === 0 ? Promise.resolve() : new Promise((resolve) => waiters.push(resolve))),
     close: async () => {
       isStopped = true
+      share.leave()
       abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${topic}/${partition}`))
       await once?.close()
       await transactional?.close()
@@ -507,6 +512,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     load: () => ({ records: mark.pending(), bytes, tracked: mark.tracked() }),
     hold: (error) => {
       isDead = true
+      share.leave()
       sink.hold(error)
     },
     status: () => {

@@ -130,24 +130,37 @@ for (const definition of handlers) {
   })
 }
 
-test('B6 task: a pool filled by one partition makes the other wait for one place, not for the backlog; both say why, and nothing is parked (C5)', async (t) => {
+/** Every effect takes 4 s; when each began. */
+function slowTask(concurrency: number) {
+  const began: string[] = []
   const slow = defineFunction<TaskFunction<string>>({
     kind: 'task',
     name: 't',
     inputs: ['in'],
     outputs: ['out', 'side'],
     order: 'key',
-    concurrency: 2,
+    concurrency,
     deadlineMs: 10_000,
     decode: text,
-    handle: (value, r) => new Promise((resolve) => void w.clock.setTimer(4000, () => resolve(emitTo(value, r.partition)))),
+    handle: (value, r) => {
+      began.push(value)
+      return new Promise((resolve) => void world.w.clock.setTimer(4000, () => resolve(emitTo(value, r.partition))))
+    },
   })
-  const { w, runner, rowOf, put, stop, shown } = watched(slow)
+  const world = watched(slow)
+  return { ...world, began }
+}
+const many = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${prefix}${i}`)
+
+test('B6 task: a pool filled by one partition keeps no other from beginning at once; what waits beyond that says why, and nothing is parked (C5)', async (t) => {
+  const { w, runner, rowOf, put, stop, shown, began } = slowTask(2)
   await runner.start()
-  put(0, ...Array.from({ length: 20 }, (_, i) => `a${i}`))
+  put(0, ...many('a', 20))
   await w.until('full', () => rowOf(0)?.reason?.startsWith('every place') === true)
-  put(1, 'b')
-  await w.until('waits too', () => rowOf(1)?.reason?.startsWith('every place') === true)
+  put(1, 'b', 'c')
+  await w.until('the other one begins', () => began.includes('b'), 200)
+  t.deepEqual(began, ['a0', 'b'])
+  await w.until('and waits for more', () => rowOf(1)?.reason?.startsWith('every place') === true)
   await w.until(
     'shown',
     () =>
@@ -156,11 +169,23 @@ test('B6 task: a pool filled by one partition makes the other wait for one place
         .join() === '0 places,1 places',
     1500,
   )
-  await w.until('the other one', () => w.log.dump('side').length === 1, 10_000)
+  await w.until('the other one', () => w.log.dump('side').length === 2, 10_000)
   t.true(w.log.dump('out').length < 10, 'it did not wait for the backlog')
-  await w.until('all', () => w.log.dump('out').length === 20, 60_000)
+  await w.until('all', () => w.log.dump('out').length === 20, 100_000)
   await w.until('no longer shown', () => shown().length === 0)
   t.deepEqual([w.log.dump('in.dlq'), runner.stats().retries], [[], 0])
+  await stop()
+})
+
+test('B6 task: effects whose writes no log takes hold their places as long as that lasts, and the other partition goes on beside them (C5)', async (t) => {
+  const { w, runner, put, stop } = slowTask(4)
+  await runner.start()
+  w.log.failSends(1e9, 'SLU_LOG_UNREACHABLE', { topic: 'out' })
+  put(0, ...many('a', 20))
+  await w.clock.advance(30_000)
+  put(1, ...many('b', 5))
+  await w.until('the other one', () => w.log.dump('side').length === 5, 25_000)
+  t.deepEqual([w.log.dump('out'), w.log.dump('in.dlq')], [[], []])
   await stop()
 })
 

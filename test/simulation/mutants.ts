@@ -835,7 +835,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'pool-without-bound',
     invariants: ['T2', 'C6'],
     file: 'streams/places.ts',
-    edits: [['      if (free === 0) return false\n', '']],
+    edits: [['        if (isRefused()) return false\n', '']],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
