@@ -5,7 +5,8 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { Codecs } from '../schemas/codec.ts'
-import type { NodeBatch } from '../schemas/records.ts'
+import { factsOf, readColumns } from '../functions/aggregate-metrics/contributor-columns.ts'
+import type { NodeBatch, WindowPartial } from '../schemas/records.ts'
 
 /** JSON nested deeper is shown as the text it is: nobody reads it as a tree, and writing a tree takes stack for every level. */
 const DEPTH_MAX = 128
@@ -26,6 +27,13 @@ function nodeBatchRows(batch: NodeBatch, codecs: Codecs): unknown {
     rows.push({ device: device?.id, pool: device?.pool, metric: metric?.name, unit: metric?.unit, ...metric?.attributes, value: batch.value.readDoubleLE(i * 8) })
   }
   return { site: batch.site, node: batch.node, source: batch.source, observedMs: batch.observedMs, part: batch.part, samples: rows }
+}
+
+/** The columns of a WindowPartial as the facts they are. */
+function partialFacts(partial: WindowPartial, codecs: Codecs): unknown {
+  const { members, contributorSums: _, contributorCounts: __, contributorBuckets: ___, bucketIndexes: ____, bucketCounts: _____, ...rest } = partial
+  const known = codecs.decodeBare('CellMembers', members)
+  return { ...rest, contributorFacts: factsOf(readColumns(partial, known.contributors.length, partial.histogram), known), devices: known.devices }
 }
 
 /** A decoded Avro value with its bytes as text. Its depth is that of our own schemas. */
@@ -59,7 +67,8 @@ export function readable(value: Buffer | null, codecs: Codecs): unknown {
   if (name !== null)
     try {
       const decoded = codecs.decode(name, value)
-      return { [name]: name === 'NodeBatch' ? nodeBatchRows(decoded as NodeBatch, codecs) : withTexts(decoded) }
+      if (name === 'NodeBatch') return { [name]: nodeBatchRows(decoded as NodeBatch, codecs) }
+      return { [name]: name === 'WindowPartial' ? partialFacts(decoded as WindowPartial, codecs) : withTexts(decoded) }
     } catch {
       return text(value)
     }

@@ -137,7 +137,6 @@ interface Aggregate {
   readonly last: number
   readonly lastMs: number
   readonly histogram: Histogram
-  readonly contributorFacts: readonly ContributorFact[]
   readonly contributorOverflow: boolean
 }
 
@@ -152,12 +151,25 @@ interface CellIdentity {
   readonly windowEndMs: number
 }
 
+/** Who contributed to a cell and which devices it is of, each sorted. */
+export interface CellMembers {
+  readonly contributors: readonly string[]
+  readonly devices: readonly string[]
+}
+
 export interface WindowPartial extends CellIdentity, Aggregate {
   readonly function: string
   readonly sourcePartition: number
   readonly firstOffset: number
   readonly lastOffset: number
-  readonly deviceIds: readonly string[]
+  /** CellMembers without a frame. */
+  readonly members: Buffer
+  /** Columns by contributor of `members`, and by bucket of each: functions/aggregate-metrics/contributor-columns.ts. */
+  readonly contributorSums: Buffer
+  readonly contributorCounts: Buffer
+  readonly contributorBuckets: Buffer
+  readonly bucketIndexes: Buffer
+  readonly bucketCounts: Buffer
   readonly partial: boolean
   readonly parametersHash: string
 }
@@ -182,6 +194,7 @@ export interface SourceRange {
 }
 
 export interface WindowSummary extends CellIdentity, Aggregate {
+  readonly contributorFacts: readonly ContributorFact[]
   readonly contributors: number
   readonly devices: number
   readonly sources: readonly SourceRange[]
@@ -261,6 +274,7 @@ export interface RecordTypes {
   readonly HealthEvent: HealthEvent
   readonly DeviceHealth: DeviceHealth
   readonly EndpointHealth: EndpointHealth
+  readonly CellMembers: CellMembers
   readonly WindowPartial: WindowPartial
   readonly WindowMarker: WindowMarker
   readonly WindowSummary: WindowSummary

@@ -162,6 +162,8 @@ export interface WindowFunction<T, G, P = never> extends Named {
   eventTimeMs(value: T): number
   /** W10: folded once per open window. */
   identity(value: T): string
+  /** With it, `identity` names a source, mostly the same text again, and this number the record among its own: cheaper than a text a record. */
+  sequence?(value: T): number
   /** `predecessor` = what was kept of the newest earlier record with the same `predecessor.keyOf`, if not older than `maxGapMs`; undefined for a first, late-ordered or too old one. */
   add(window: OpenWindow<G>, value: T, predecessor: P | undefined): void
   readonly predecessor?: { keyOf(value: T): string; of(value: T): P }

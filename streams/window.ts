@@ -42,8 +42,8 @@ interface Open<G> {
   /** W6: a predecessor may be among what was not read. */
   isPartial: boolean
   readonly groups: Map<string, Group<G>>
-  /** W10 */
-  readonly identities: Set<string>
+  /** W10: sequences by identity; 0 where there is none. */
+  readonly identities: Map<string, Set<number>>
 }
 
 interface Predecessor<P> {
@@ -158,17 +158,26 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     if (before === undefined || eventMs >= before.eventMs) predecessors.set(key, { offset, eventMs, value: definition.predecessor.of(value) })
   }
 
+  /** W10 */
+  const isFirst = (identities: Map<string, Set<number>>, value: T): boolean => {
+    const identity = definition.identity(value)
+    const sequence = definition.sequence?.(value) ?? 0
+    const folded = identities.get(identity)
+    if (folded === undefined) identities.set(identity, new Set([sequence]))
+    else if (folded.has(sequence)) return false
+    else folded.add(sequence)
+    return true
+  }
+
   const fold = (value: T, eventMs: number, offset: bigint): boolean => {
     const endMs = endOf(eventMs)
     let window = open.get(endMs)
     if (window === undefined) {
-      window = { startMs: endMs - windowMs, endMs, firstOffset: offset, lastOffset: offset, neededOffset: offset, isPartial: false, groups: new Map(), identities: new Set() }
+      window = { startMs: endMs - windowMs, endMs, firstOffset: offset, lastOffset: offset, neededOffset: offset, isPartial: false, groups: new Map(), identities: new Map() }
       open.set(endMs, window)
     }
     window.lastOffset = offset
-    const identity = definition.identity(value)
-    if (window.identities.has(identity)) return false
-    window.identities.add(identity)
+    if (!isFirst(window.identities, value)) return false
     const { groups, startMs } = window
     const group = (key: string, create: () => G): G => {
       let g = groups.get(key)

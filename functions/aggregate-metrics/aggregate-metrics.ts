@@ -10,8 +10,11 @@
  */
 import { defineFunction, type OpenWindow, type WindowFunction, type WindowParameters } from '../../streams/define-function.ts'
 import { createBatchReader, type FoldBatch } from './batch-reader.ts'
+import type { CellFacts } from './cell-key.ts'
 import { Cell } from './cell.ts'
 import type { FoldPlan } from './fold-plan.ts'
+import { Roster } from './roster.ts'
+import { Taken } from './taken.ts'
 
 export interface AggregateMetricsOptions {
   readonly site: string
@@ -27,11 +30,23 @@ export interface CounterSample {
 }
 
 const NO_COUNTERS = new Float64Array(0)
+const ROSTERS_MAX = 100_000
 const PARTIALS = 'metrics.partials'
 const NAME = 'aggregate-metrics'
 
 export function aggregateMetrics(options: AggregateMetricsOptions): WindowFunction<FoldBatch, Cell, CounterSample> {
   const read = createBatchReader()
+  const taken = new Taken()
+  /** Bounded; what is dropped is numbered anew. */
+  const rosters = new Map<string, Roster>()
+  const begin = (facts: CellFacts): Cell => {
+    let roster = rosters.get(facts.key)
+    if (roster === undefined) {
+      if (rosters.size >= ROSTERS_MAX) rosters.clear()
+      rosters.set(facts.key, (roster = new Roster()))
+    }
+    return new Cell(facts, roster, options.contributorFactsMax)
+  }
   return defineFunction<WindowFunction<FoldBatch, Cell, CounterSample>>({
     kind: 'window',
     name: NAME,
@@ -41,11 +56,13 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
     parameters: options.parameters,
     decode: (record, { codecs }) => read(record, codecs),
     eventTimeMs: ({ observedMs }) => observedMs,
-    identity: ({ plan, observedMs, part }) => `${plan.owner}|${observedMs}|${part}`,
-    add: (window, value, predecessor) => fold(window, value, predecessor, options.contributorFactsMax),
+    identity: ({ source }) => source,
+    sequence: ({ observedMs }) => observedMs,
+    add: (window, value, predecessor) => fold(window, value, predecessor, taken, begin),
     predecessor: { keyOf: ({ plan }) => plan.owner, of: countersOf },
     encodePartial: (group, { codecs }) => {
-      const { facts } = group.state
+      const { facts, roster } = group.state
+      if (roster.isWornOut() && rosters.get(group.key) === roster) rosters.delete(group.key)
       const value = codecs.encode('WindowPartial', {
         site: options.site,
         function: group.functionName,
@@ -59,8 +76,7 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
         windowEndMs: group.endMs,
         firstOffset: Number(group.firstOffset),
         lastOffset: Number(group.lastOffset),
-        ...group.state.aggregate(),
-        deviceIds: [...group.state.deviceIds],
+        ...group.state.aggregate(group.sourcePartition, codecs),
         partial: group.partial,
         parametersHash: group.parametersHash,
       })
@@ -85,11 +101,11 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
   })
 }
 
-function countersOf({ plan, values }: FoldBatch): CounterSample {
+function countersOf({ plan, values, valuesAt }: FoldBatch): CounterSample {
   const { counterRows } = plan
   if (counterRows.length === 0) return { plan, values: NO_COUNTERS }
   const counters = new Float64Array(counterRows.length)
-  for (let i = 0; i < counters.length; i++) counters[i] = values.getFloat64((counterRows[i] as number) * 8, true)
+  for (let i = 0; i < counters.length; i++) counters[i] = values.getFloat64(valuesAt + (counterRows[i] as number) * 8, true)
   return { plan, values: counters }
 }
 
@@ -109,33 +125,15 @@ function sameCounters(a: FoldPlan, b: FoldPlan): boolean {
   return a.counterKeys.length === b.counterKeys.length && a.counterKeys.every((key, i) => key === b.counterKeys[i]) && a.counterStartMs.every((ms, i) => ms === b.counterStartMs[i])
 }
 
-function fold(window: OpenWindow<Cell>, { plan, observedMs, values, offsetsMs }: FoldBatch, predecessor: CounterSample | undefined, contributorsMax: number): void {
+function fold(window: OpenWindow<Cell>, batch: FoldBatch, predecessor: CounterSample | undefined, taken: Taken, begin: (facts: CellFacts) => Cell): void {
+  const { plan } = batch
   const before = alignedCounters(plan, predecessor)
-  const { rowsOfCell, counterOfRow, contributorOfRow, deviceOfRow } = plan
-  for (let at = 0; at < rowsOfCell.length; at++) {
-    const rows = rowsOfCell[at] as Int32Array
-    let cell: Cell | null = null
-    let entered: ReturnType<Cell['entered']> = []
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i] as number
-      let value = values.getFloat64(row * 8, true)
-      const counter = counterOfRow[row] as number
-      if (counter >= 0) {
-        const earlier = before === null ? NaN : (before[counter] as number)
-        value = value < earlier ? value : earlier === earlier ? value - earlier : NaN
-      }
-      if (!Number.isFinite(value)) continue
-      if (cell === null) {
-        const facts = plan.cells[at] as FoldPlan['cells'][number]
-        cell = window.group(facts.key, () => new Cell(facts, contributorsMax))
-        entered = cell.entered(plan)
-      }
-      let contributor = entered[i] ?? null
-      if (contributor === null) {
-        contributor = cell.enter(contributorOfRow[row] as string, deviceOfRow[row] as string)
-        if (contributor !== null) entered[i] = contributor
-      }
-      cell.add(value, offsetsMs === null ? observedMs : observedMs + (offsetsMs[row] as number), contributor)
-    }
+  for (let at = 0; at < plan.cells.length; at++) {
+    if (taken.take(batch, at, before) === 0) continue
+    const facts = plan.cells[at] as CellFacts
+    const cell = window.group(facts.key, () => begin(facts))
+    cell.roster.number(plan, at)
+    taken.identify(plan)
+    cell.add(taken)
   }
 }

@@ -1,10 +1,20 @@
 /**
- * The group key of a cell: pool, metric and kept attributes as one text.
+ * What a cell is about, and its group key: pool, metric and kept attributes as one text.
  *
  * Owns: `pool|metric|k=v,…`, attributes sorted by name, canonical and injective: the separators never stand unescaped in a part (W4: part of an
  * emission's identity; key of `metrics.partials` and `metrics.windows`).
  */
-import type { AttributeMap } from '../../schemas/records.ts'
+import type { AttributeMap, ContributorKind } from '../../schemas/records.ts'
+
+/** What a cell is about; the same for all its windows. */
+export interface CellFacts {
+  readonly key: string
+  readonly pool: string
+  readonly metric: string
+  readonly unit: string
+  readonly attributes: Readonly<Record<string, string>>
+  readonly contributorKind: ContributorKind
+}
 
 const escape = (text: string): string => text.replaceAll(/[%|=,]/g, (c) => `%${c.charCodeAt(0).toString(16)}`)
 

@@ -1,98 +1,91 @@
 /**
  * The accumulator of one cell: pool × metric × kept attributes × window (telemetry.md §4).
  *
- * Owns: count, sum, min, max, last, histogram, contributors, devices; how partials of it merge. Everything but `sum` is independent of the order of
- * samples; sums are added in the order of the log, so a replay gives the same bytes (W3).
+ * Owns: count, sum, min, max, last, histogram, contributors, devices of what was added. Everything but `sum` is independent of the order of samples;
+ * sums are added in the order of the log, so a replay gives the same bytes (W3).
  */
-import type { ContributorKind, WindowPartial } from '../../schemas/records.ts'
-import { contribute, Contributors, type Contributor } from './contributors.ts'
-import { bucketIndex, ExponentialHistogram } from './exponential-histogram.ts'
+import type { Codecs } from '../../schemas/codec.ts'
+import type { WindowPartial } from '../../schemas/records.ts'
+import type { CellFacts } from './cell-key.ts'
+import { writeColumns } from './contributor-columns.ts'
+import { Contributors } from './contributors.ts'
+import { ExponentialHistogram } from './exponential-histogram.ts'
+import type { Roster } from './roster.ts'
+import type { Taken } from './taken.ts'
 
-/** Device ids kept per cell; more set the overflow flag. */
-export const DEVICE_IDS_MAX = 65_536
+/** Devices kept per cell; more set the overflow flag. */
+export const DEVICES_MAX = 65_536
 
-/** What a cell is about; the same for all its windows. */
-export interface CellFacts {
-  readonly key: string
-  readonly pool: string
-  readonly metric: string
-  readonly unit: string
-  readonly attributes: Readonly<Record<string, string>>
-  readonly contributorKind: ContributorKind
-}
+type Aggregate = Pick<
+  WindowPartial,
+  | 'count'
+  | 'sum'
+  | 'min'
+  | 'max'
+  | 'last'
+  | 'lastMs'
+  | 'histogram'
+  | 'members'
+  | 'contributorSums'
+  | 'contributorCounts'
+  | 'contributorBuckets'
+  | 'bucketIndexes'
+  | 'bucketCounts'
+  | 'contributorOverflow'
+>
 
 export class Cell {
   readonly facts: CellFacts
+  readonly roster: Roster
   count = 0
   sum = 0
   min = Infinity
   max = -Infinity
   last = NaN
   lastMs = -Infinity
-  isOverflown = false
-  readonly histogram: ExponentialHistogram = new ExponentialHistogram()
-  readonly contributors: Contributors
-  readonly deviceIds: Set<string> = new Set()
-  private readonly slots = new Map<object, (Contributor | undefined)[]>()
+  private readonly histogram = new ExponentialHistogram()
+  private readonly contributors: Contributors
+  /** By number: 1 = has a value here. */
+  private hasDevice = new Uint8Array(64)
+  private devices = 0
+  private isOverflown = false
 
-  constructor(facts: CellFacts, contributorFactsMax: number) {
+  constructor(facts: CellFacts, roster: Roster, contributorsMax: number) {
     this.facts = facts
-    this.contributors = new Contributors(contributorFactsMax)
+    this.roster = roster
+    this.contributors = new Contributors(contributorsMax)
   }
 
-  /**
-   * Per row of a plan's cell: the contributor its values go to, filled by the caller with what `enter` said. Rows of the same plan go the same way for as long as the cell
-   * lives, so names are looked up once a plan and not once a sample.
-   */
-  entered(plan: object): (Contributor | undefined)[] {
-    let slots = this.slots.get(plan)
-    if (slots === undefined) this.slots.set(plan, (slots = []))
-    return slots
-  }
-
-  /** The contributor and the device of a value; null where the bound leaves the contributor out. Of no effect the second time. */
-  enter(contributor: string, deviceId: string): Contributor | null {
-    this.addDevice(deviceId)
-    return this.contributors.enter(contributor, this.histogram.scale)
-  }
-
-  /** Adds a finite value of a contributor that entered. */
-  add(value: number, atMs: number, contributor: Contributor | null): void {
-    this.count++
-    this.sum += value
-    if (value < this.min) this.min = value
-    if (value > this.max) this.max = value
-    if (atMs >= this.lastMs) {
-      this.last = value
-      this.lastMs = atMs
+  /** Adds what was taken of a record for this cell. */
+  add(taken: Taken): void {
+    const { n, values, indexes, atMs, devices } = taken
+    let { count, sum, min, max } = this
+    for (let i = 0; i < n; i++) {
+      const value = values[i] as number
+      count++
+      sum += value
+      if (value < min) min = value
+      if (value > max) max = value
+      if ((atMs[i] as number) >= this.lastMs) {
+        this.last = value
+        this.lastMs = atMs[i] as number
+      }
+      if (this.hasDevice[devices[i] as number] !== 1) this.enterDevice(devices[i] as number)
     }
-    let index: number | null = null
-    if (value > 0) {
-      index = bucketIndex(value)
-      this.histogram.addIndexed(index)
-    } else this.histogram.add(value)
-    if (contributor !== null) contribute(contributor, value, index, this.histogram.scale)
+    this.count = count
+    this.sum = sum
+    this.min = min
+    this.max = max
+    this.histogram.addAll(values, indexes, n)
+    this.contributors.addAll(taken, this.histogram.scale)
   }
 
-  /** Slots come sorted by source partition; of equal times the later slot's value is last. */
-  merge(partial: WindowPartial): void {
-    this.count += partial.count
-    this.sum += partial.sum
-    if (partial.min < this.min) this.min = partial.min
-    if (partial.max > this.max) this.max = partial.max
-    if (partial.lastMs >= this.lastMs) {
-      this.last = partial.last
-      this.lastMs = partial.lastMs
-    }
-    this.histogram.merge(partial.histogram)
-    for (const fact of partial.contributorFacts) this.contributors.merge(fact, partial.histogram.offset, partial.histogram.scale, this.histogram.scale)
-    for (const id of partial.deviceIds) this.addDevice(id)
-    if (partial.contributorOverflow) this.isOverflown = true
-  }
-
-  /** The fields that partials and summaries share. */
-  aggregate(): Pick<WindowPartial, 'count' | 'sum' | 'min' | 'max' | 'last' | 'lastMs' | 'histogram' | 'contributorFacts' | 'contributorOverflow'> {
+  /** What a partial says of it. */
+  aggregate(sourcePartition: number, codecs: Codecs): Aggregate {
+    const { contributors, roster } = this
     const histogram = this.histogram.toRecord()
+    const present = contributors.present(roster.contributors.sorted())
+    const devices = roster.devices.sorted().filter((number) => this.hasDevice[number] === 1)
     return {
       count: this.count,
       sum: this.sum,
@@ -101,13 +94,23 @@ export class Cell {
       last: this.last,
       lastMs: this.lastMs,
       histogram,
-      contributorFacts: this.contributors.toRecord(histogram.offset, histogram.scale),
-      contributorOverflow: this.isOverflown || this.contributors.isOverflown,
+      members: roster.members(sourcePartition, present, devices, codecs),
+      ...writeColumns(contributors, present, histogram.offset, histogram.scale),
+      contributorOverflow: this.isOverflown || contributors.isOverflown,
     }
   }
 
-  private addDevice(id: string): void {
-    if (this.deviceIds.size < DEVICE_IDS_MAX) this.deviceIds.add(id)
-    else if (!this.deviceIds.has(id)) this.isOverflown = true
+  private enterDevice(number: number): void {
+    if (this.devices >= DEVICES_MAX) {
+      this.isOverflown = true
+      return
+    }
+    if (number >= this.hasDevice.length) {
+      const grown = new Uint8Array(Math.max(number + 1, this.hasDevice.length * 2))
+      grown.set(this.hasDevice)
+      this.hasDevice = grown
+    }
+    this.hasDevice[number] = 1
+    this.devices++
   }
 }

@@ -2,105 +2,140 @@
  * Who contributed what to a cell (egress.md §2): stays inside the site, so that the gate can apply its rules.
  *
  * Owns: sum, count and positive buckets per contributor, at the scale of the cell's histogram; the bound (beyond it the overflow flag holds the cell
- * at the gate); the record form, sorted by id. Buckets are sparse: a contributor has few of a cell's buckets.
- * A contributor's zero and negative values count in `sum` and `count` only: `bucketCounts` are those of the histogram's positive side.
+ * at the gate). Contributors go by their numbers in the cell's roster: sums and counts are columns. Buckets are sparse, for a contributor has few of
+ * a cell's; the one that its values last went to is counted in columns too and put among the others when a value goes elsewhere.
+ * A contributor's zero and negative values count in `sum` and `count` only: its buckets are those of the histogram's positive side.
  */
-import type { ContributorFact } from '../../schemas/records.ts'
-import { SCALE_MAX } from './exponential-histogram.ts'
+import { NOT_POSITIVE, SCALE_MAX } from './exponential-histogram.ts'
+import type { Taken } from './taken.ts'
 
-export interface Contributor {
-  sum: number
-  count: number
+/** A contributor's buckets at `scale`; `counts[i]` values in `indexes[i]`. */
+export interface Buckets {
   scale: number
   readonly indexes: number[]
   readonly counts: number[]
-  /** Where the last value went: the next one often goes there too. */
-  lastAt: number
 }
+
+const COLUMN = 16
 
 export class Contributors {
   isOverflown = false
-  private readonly byId = new Map<string, Contributor>()
+  size = 0
   private readonly max: number
+  /** That of `lastIndex`. */
+  private scale = SCALE_MAX
+  /** By number. A count of 0: it contributed nothing yet; NaN: the bound leaves it out. */
+  private counts = new Float64Array(COLUMN)
+  private sums = new Float64Array(COLUMN)
+  /** The bucket, at `scale`, of the last positive value, and how many went to it in a row; not among `buckets` yet. */
+  private lastIndex = new Int32Array(COLUMN)
+  private lastCount = new Float64Array(COLUMN)
+  private readonly buckets: (Buckets | undefined)[] = []
 
   constructor(max: number) {
     this.max = max
   }
 
-  get size(): number {
-    return this.byId.size
-  }
-
-  /** The contributor of `id`, made on first use at the cell's scale; null and the flag beyond the bound. */
-  enter(id: string, scale: number): Contributor | null {
-    const known = this.byId.get(id)
-    if (known !== undefined) return known
-    if (this.byId.size >= this.max) {
-      this.isOverflown = true
-      return null
+  /** Adds the values of one cell of a record; `scale` = the cell's with them in it. */
+  addAll({ n, values, indexes, contributors }: Taken, scale: number): void {
+    if (this.scale !== scale) this.fall(scale)
+    const shift = SCALE_MAX - scale
+    for (let i = 0; i < n; i++) {
+      const number = contributors[i] as number
+      if (number >= this.counts.length) this.grow(number)
+      const count = this.counts[number] as number
+      if (count !== count) continue
+      if (count === 0 && !this.enter(number)) continue
+      this.counts[number] = count + 1
+      this.sums[number] = (this.sums[number] as number) + (values[i] as number)
+      const index = indexes[i] as number
+      if (index === NOT_POSITIVE) continue
+      const at = index >> shift
+      const inARow = this.lastCount[number] as number
+      if (this.lastIndex[number] !== at) {
+        if (inARow > 0) this.settle(number)
+        this.lastIndex[number] = at
+        this.lastCount[number] = 1
+      } else this.lastCount[number] = inARow + 1
     }
-    const made: Contributor = { sum: 0, count: 0, scale, indexes: [], counts: [], lastAt: 0 }
-    this.byId.set(id, made)
-    return made
   }
 
-  /** A fact of a partial whose histogram stands at `offset` and `factScale`. */
-  merge(fact: ContributorFact, offset: number, factScale: number, scale: number): void {
-    const c = this.enter(fact.id, scale)
-    if (c === null) return
-    c.sum += fact.sum
-    c.count += fact.count
-    lowered(c, scale)
-    fact.bucketCounts.forEach((count, i) => count > 0 && bump(c, (offset + i) >> (factScale - c.scale), count))
+  /** Those of `order` that contributed, in that order. */
+  present(order: readonly number[]): number[] {
+    const { counts } = this
+    return order.filter((number) => (counts[number] ?? 0) > 0)
   }
 
-  /** Facts sorted by id; `bucketCounts` start at `offset` and end with the contributor's last bucket (later ones are 0). */
-  toRecord(offset: number, scale: number): ContributorFact[] {
-    const facts: ContributorFact[] = []
-    for (const [id, c] of this.byId) {
-      const { indexes, counts } = lowered(c, scale)
-      let buckets = 0
-      for (const index of indexes) buckets = Math.max(buckets, index - offset + 1)
-      const bucketCounts: number[] = []
-      for (let i = 0; i < buckets; i++) bucketCounts.push(0)
-      for (let i = 0; i < indexes.length; i++) bucketCounts[(indexes[i] as number) - offset] = counts[i] as number
-      facts.push({ id, sum: c.sum, count: c.count, bucketCounts })
+  sumOf(number: number): number {
+    return this.sums[number] as number
+  }
+
+  countOf(number: number): number {
+    return this.counts[number] as number
+  }
+
+  /** Buckets of one that contributed, at `scale`, the cell's last. */
+  bucketsOf(number: number, scale: number): Buckets {
+    if (this.scale !== scale) this.fall(scale)
+    return this.settle(number)
+  }
+
+  private enter(number: number): boolean {
+    if (this.size < this.max) {
+      this.size++
+      return true
     }
-    return facts.sort((a, b) => (a.id < b.id ? -1 : 1))
+    this.counts[number] = NaN
+    this.isOverflown = true
+    return false
+  }
+
+  /** Puts what is counted in columns among the buckets. */
+  private settle(number: number): Buckets {
+    const buckets = (this.buckets[number] ??= { scale: this.scale, indexes: [], counts: [] })
+    lower(buckets, this.scale)
+    const count = this.lastCount[number] as number
+    if (count > 0) bump(buckets, this.lastIndex[number] as number, count)
+    this.lastCount[number] = 0
+    return buckets
+  }
+
+  /** Scales only fall, and a few times a window. */
+  private fall(scale: number): void {
+    for (let number = 0; number < this.lastIndex.length; number++) this.lastIndex[number] = (this.lastIndex[number] as number) >> (this.scale - scale)
+    this.scale = scale
+  }
+
+  private grow(number: number): void {
+    const length = Math.max(number + 1, this.counts.length * 2)
+    const grown = <C extends Float64Array | Int32Array>(column: C, empty: C): C => {
+      empty.set(column)
+      return empty
+    }
+    this.counts = grown(this.counts, new Float64Array(length))
+    this.sums = grown(this.sums, new Float64Array(length))
+    this.lastIndex = grown(this.lastIndex, new Int32Array(length))
+    this.lastCount = grown(this.lastCount, new Float64Array(length))
   }
 }
 
-/** Adds one value; `index` of it at `SCALE_MAX`, null where it is not positive; `scale` = the cell's now. */
-export function contribute(c: Contributor, value: number, index: number | null, scale: number): void {
-  c.sum += value
-  c.count++
-  if (index === null) return
-  if (c.scale > scale) lowered(c, scale)
-  const at = index >> (SCALE_MAX - c.scale)
-  if (c.indexes[c.lastAt] === at) c.counts[c.lastAt] = (c.counts[c.lastAt] as number) + 1
-  else bump(c, at, 1)
-}
-
-/** Brings a contributor down to `scale`, merging buckets that fall together. */
-function lowered(c: Contributor, scale: number): Contributor {
-  const steps = c.scale - scale
-  if (steps <= 0) return c
-  c.scale = scale
-  const { indexes, counts } = c
+/** Brings buckets down to `scale`, merging those that fall together. */
+function lower(buckets: Buckets, scale: number): void {
+  const steps = buckets.scale - scale
+  if (steps <= 0) return
+  buckets.scale = scale
+  const { indexes, counts } = buckets
   const before = indexes.length
   const old = indexes.splice(0, before)
   const oldCounts = counts.splice(0, before)
-  old.forEach((index, i) => bump(c, index >> steps, oldCounts[i] as number))
-  return c
+  old.forEach((index, i) => bump(buckets, index >> steps, oldCounts[i] as number))
 }
 
-function bump(c: Contributor, index: number, count: number): void {
-  const at = c.indexes.indexOf(index)
-  if (at >= 0) {
-    c.counts[at] = (c.counts[at] as number) + count
-    c.lastAt = at
-  } else {
-    c.lastAt = c.indexes.push(index) - 1
-    c.counts.push(count)
+function bump({ indexes, counts }: Buckets, index: number, count: number): void {
+  const at = indexes.indexOf(index)
+  if (at >= 0) counts[at] = (counts[at] as number) + count
+  else {
+    indexes.push(index)
+    counts.push(count)
   }
 }

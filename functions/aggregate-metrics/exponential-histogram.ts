@@ -12,9 +12,32 @@ export const BUCKETS_MAX = 160
 
 const PER_OCTAVE = 2 ** SCALE_MAX
 
+/** Stands for the index of a value that has none: zero or negative. No index is as large. */
+export const NOT_POSITIVE = 0x7fff_ffff
+
+/** Values placed lately, direct mapped by their bits: a sensor says the same few hundred values again and again, and a logarithm is dear. */
+const RECENT_BITS = 10
+const recentValues = new Float64Array(1 << RECENT_BITS)
+const recentIndexes = new Int32Array(1 << RECENT_BITS)
+
 /** Index at scale 20 of a positive finite value; within ±2^30·1.05, so an int32. */
-export function bucketIndex(value: number): number {
-  return Math.ceil(Math.log2(value) * PER_OCTAVE) - 1
+export const bucketIndex = (value: number): number => Math.ceil(Math.log2(value) * PER_OCTAVE) - 1
+
+/** Indexes at scale 20 of the first `n` of `values`, all finite, into `out`. `bits` = the same memory as `values`. */
+export function bucketIndexes(values: Float64Array, bits: Int32Array, n: number, out: Int32Array): void {
+  for (let i = 0; i < n; i++) {
+    const value = values[i] as number
+    if (value <= 0) {
+      out[i] = NOT_POSITIVE
+      continue
+    }
+    const place = Math.imul((bits[2 * i] as number) ^ (bits[2 * i + 1] as number), 0x9e37_79b1) >>> (32 - RECENT_BITS)
+    if (recentValues[place] !== value) {
+      recentValues[place] = value
+      recentIndexes[place] = bucketIndex(value)
+    }
+    out[i] = recentIndexes[place] as number
+  }
 }
 
 /** Dense counts from `offset` on, at a scale kept outside. */
@@ -74,12 +97,19 @@ export class ExponentialHistogram {
     else this.zeroCount++
   }
 
-  /** Adds a positive value whose index is known. */
-  addIndexed(index: number): void {
-    const { offset, counts } = this.positive
-    const at = (index >> (SCALE_MAX - this.scale)) - offset
-    if (at >= 0 && at < counts.length) counts[at] = (counts[at] as number) + 1
-    else this.count(this.positive, index, SCALE_MAX, 1)
+  /** Adds the first `n` of `values`, whose `indexes` are known. */
+  addAll(values: Float64Array, indexes: Int32Array, n: number): void {
+    for (let i = 0; i < n; i++) {
+      const index = indexes[i] as number
+      if (index === NOT_POSITIVE) {
+        this.add(values[i] as number)
+        continue
+      }
+      const { offset, counts } = this.positive
+      const at = (index >> (SCALE_MAX - this.scale)) - offset
+      if (at >= 0 && at < counts.length) counts[at] = (counts[at] as number) + 1
+      else this.count(this.positive, index, SCALE_MAX, 1)
+    }
   }
 
   merge(other: Histogram): void {

@@ -8,11 +8,13 @@ import type { Codecs } from '../../schemas/codec.ts'
 import { SluiceError } from '../../schemas/errors.ts'
 import { metricByName } from '../../schemas/metrics.ts'
 import type { LayoutDevice, LayoutMetric, NodeBatch } from '../../schemas/records.ts'
-import type { CellFacts } from './cell.ts'
-import { cellKey } from './cell-key.ts'
+import { cellKey, type CellFacts } from './cell-key.ts'
 
 /** The contributor that all devices of a pool without a tenant are (egress.md §2). */
 export const UNATTRIBUTED = 'unattributed'
+
+/** Numbers a place of `FoldPlan.places`. */
+export const PLACE = 3
 
 export interface FoldPlan {
   /** Node and source: whose batches these are, as one text. */
@@ -20,8 +22,16 @@ export interface FoldPlan {
   readonly rows: number
   /** Distinct cells of this shape. */
   readonly cells: readonly CellFacts[]
-  /** Per cell: its rows, ascending. Rows without a cell are in none. */
-  readonly rowsOfCell: readonly Int32Array[]
+  /**
+   * All rows that have a cell, cell by cell, each cell's ascending, `PLACE` numbers each: row, contributor, device. Cell i has the places from
+   * `startOfCell[i]` to `startOfCell[i + 1]`. One array, because a record of each node in turn finds none of it in the cache.
+   */
+  readonly places: Int32Array
+  readonly startOfCell: readonly number[]
+  /** Per cell: the roster whose numbers stand in `places`; the roster writes both. */
+  readonly rosterOfCell: (object | undefined)[]
+  /** Per cell: whether any of its rows is a counter. */
+  readonly hasCounters: readonly boolean[]
   readonly contributorOfRow: readonly string[]
   readonly deviceOfRow: readonly string[]
   /** Per row: index among the counters, or -1 where the value is taken as it stands. */
@@ -42,10 +52,10 @@ export function uint16Column(bytes: Buffer): Uint16Array {
   return column
 }
 
-/** Row i at byte 8·i, little endian; a view, for the bytes lie unaligned in a fetch. Throws SLU_RECORD_UNDECODABLE if it is not `rows` long. */
-export function float64Column(bytes: Buffer, rows: number): DataView {
+/** Row i at byte `at` + 8·i of a view, little endian: the bytes lie unaligned in a fetch. Throws SLU_RECORD_UNDECODABLE if it is not `rows` long. */
+export function float64Column(bytes: Buffer, rows: number): { readonly view: DataView; readonly at: number } {
   if (bytes.length !== rows * 8) throw undecodable(`${bytes.length} bytes of values for ${rows} rows`)
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  return { view: new DataView(bytes.buffer), at: bytes.byteOffset }
 }
 
 export function int32Column(bytes: Buffer, rows: number): Int32Array {
@@ -98,7 +108,10 @@ export function makeFoldPlan(batch: NodeBatch, codecs: Codecs): FoldPlan {
     owner: `${batch.node}|${batch.source.kind}`,
     rows,
     cells,
-    rowsOfCell: rowsOfCell.map((list) => Int32Array.from(list)),
+    places: Int32Array.from(rowsOfCell.flatMap((list) => list.flatMap((row) => [row, 0, 0]))),
+    startOfCell: rowsOfCell.reduce((starts, list) => [...starts, (starts.at(-1) as number) + list.length], [0]),
+    rosterOfCell: [],
+    hasCounters: rowsOfCell.map((list) => list.some((row) => (counterOfRow[row] as number) >= 0)),
     contributorOfRow,
     deviceOfRow,
     counterOfRow,

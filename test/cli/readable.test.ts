@@ -2,8 +2,12 @@ import fc from 'fast-check'
 import test from 'ava'
 import { toJson } from '../../cli/output.ts'
 import { instant, readable } from '../../cli/readable.ts'
+import { aggregateMetrics } from '../../functions/aggregate-metrics/aggregate-metrics.ts'
+import type { Cell } from '../../functions/aggregate-metrics/cell.ts'
 import { canonicalForm, crc64Avro } from '../../schemas/fingerprint.ts'
 import { shippedSchemas, testCodecs } from '../helpers/codecs.ts'
+import { batchBytes, openWindow, partialOf } from '../helpers/metrics.ts'
+import { rawRecord } from '../helpers/telemetry.ts'
 
 const codecs = testCodecs()
 const nested = (levels: number, inner = ''): string => `{"a":${'['.repeat(levels)}${inner}${']'.repeat(levels)}}`
@@ -46,6 +50,25 @@ test('readable: bytes within an Avro record are text where they are text', (t) =
   }
   t.is(shown(Buffer.from('{"x":1}')), '{"x":1}')
   t.is(shown(Buffer.from([0xff, 0xfe])), 'base64://4=')
+})
+
+test('readable: a WindowPartial is shown with its contributors and devices, never as columns of bytes', (t) => {
+  const definition = aggregateMetrics({
+    site: 'hall-1',
+    parameters: { windowMs: 60_000, graceMs: 0, outOfOrdernessMs: 0, skewMs: 0, maxGapMs: 0, idleMs: 0 },
+    contributorFactsMax: 9,
+  })
+  const window = openWindow()
+  const rows = ['x', 'y'].map((tenant, i) => ({ device: `d${i}`, tenant, metric: 'hw.power', value: i }))
+  definition.add(window, definition.decode(rawRecord('hardware.telemetry', 'n', batchBytes(rows)), { codecs, site: 'hall-1' }), undefined)
+  const [[key, cell]] = window.groups as never as [[string, Cell]]
+  const shown = readable(codecs.encode('WindowPartial', partialOf(definition, key, cell)), codecs) as { WindowPartial: Record<string, unknown> }
+  t.deepEqual(shown.WindowPartial.contributorFacts, [
+    { id: 'x', sum: 0, count: 1, bucketCounts: [] },
+    { id: 'y', sum: 1, count: 1, bucketCounts: [1] },
+  ])
+  t.deepEqual(shown.WindowPartial.devices, ['d0', 'd1'])
+  t.false(JSON.stringify(shown).includes('base64'))
 })
 
 test('readable: a time that no calendar has is shown as the number it is', (t) => {

@@ -2,7 +2,8 @@
 import type { Cell } from '../../functions/aggregate-metrics/cell.ts'
 import type { FoldBatch } from '../../functions/aggregate-metrics/batch-reader.ts'
 import { bytesOf, createBatchColumns } from '../../functions/normalize-telemetry/batch-columns.ts'
-import type { LayoutDevice, NodeBatch, WindowPartial } from '../../schemas/records.ts'
+import { factsOf, readColumns } from '../../functions/aggregate-metrics/contributor-columns.ts'
+import type { ContributorFact, LayoutDevice, NodeBatch, WindowPartial } from '../../schemas/records.ts'
 import type { ClosedGroup, OpenWindow, WindowFunction } from '../../streams/define-function.ts'
 import { codecs, OBSERVED_MS } from './telemetry.ts'
 
@@ -77,7 +78,19 @@ function closedGroup(key: string, state: Cell, more: Partial<ClosedGroup<Cell>> 
   }
 }
 
+export interface ReadPartial extends WindowPartial {
+  readonly contributorFacts: readonly ContributorFact[]
+  readonly deviceIds: readonly string[]
+}
+
+/** A partial as stage 2 reads it, its members and columns unfolded. */
+export function unfolded(partial: WindowPartial): ReadPartial {
+  const members = codecs.decodeBare('CellMembers', partial.members)
+  const columns = readColumns(partial, members.contributors.length, partial.histogram)
+  return { ...partial, contributorFacts: factsOf(columns, members), deviceIds: members.devices }
+}
+
 /** The partial that `definition` would send for a cell. */
-export function partialOf(definition: Pick<Aggregate, 'encodePartial'>, key: string, cell: Cell, more: Partial<ClosedGroup<Cell>> = {}): WindowPartial {
-  return codecs.decode('WindowPartial', definition.encodePartial(closedGroup(key, cell, more), { codecs, site: 'hall-1' }).value)
+export function partialOf(definition: Pick<Aggregate, 'encodePartial'>, key: string, cell: Cell, more: Partial<ClosedGroup<Cell>> = {}): ReadPartial {
+  return unfolded(codecs.decode('WindowPartial', definition.encodePartial(closedGroup(key, cell, more), { codecs, site: 'hall-1' }).value))
 }

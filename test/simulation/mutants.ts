@@ -800,8 +800,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 're-sends-folded',
     invariants: ['W10'],
     file: 'streams/window.ts',
-    edits: [['    if (window.identities.has(identity)) return false\n', '']],
-    simulations: ['windows'],
+    edits: [['    else if (folded.has(sequence)) return false\n', '']],
+    simulations: ['windows', 'telemetry'],
   },
   {
     name: 'identity-of-the-try',

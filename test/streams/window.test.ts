@@ -55,15 +55,18 @@ const definition = (parameters: WindowParameters = PARAMETERS): WindowFunction<R
   },
 })
 
-const processor = (parameters?: WindowParameters): PartitionProcessor =>
-  createWindowProcessor(definition(parameters), {
-    topic: 'in',
-    partition: 1,
-    partitionCount: 2,
-    partialsPartitionCount: 3,
-    context,
-    hash: (text) => Buffer.from(text).toString('hex'),
-  })
+const processor = (parameters?: WindowParameters, more: Partial<WindowFunction<Reading, Sum, number>> = {}): PartitionProcessor =>
+  createWindowProcessor(
+    { ...definition(parameters), ...more },
+    {
+      topic: 'in',
+      partition: 1,
+      partitionCount: 2,
+      partialsPartitionCount: 3,
+      context,
+      hash: (text) => Buffer.from(text).toString('hex'),
+    },
+  )
 
 const record = (offset: number, eventMs: number, more: Partial<Reading> & { appendMs?: number | null } = {}): LogRecord => ({
   topic: 'in',
@@ -136,6 +139,25 @@ test('window: the same identity is folded once per open window (W10)', (t) => {
   const twice = run(p, record(0, 1, { id: 'a' }), record(1, 1, { id: 'a' }), record(2, 17))
   t.deepEqual(partials(twice)[0]?.ids, ['a'])
   t.is(twice.skipped, 1)
+})
+
+test('window: with a sequence, identity and sequence together are folded once per open window (W10)', (t) => {
+  const p = begin(processor(PARAMETERS, { sequence: (r) => r.counter }))
+  const said = run(
+    p,
+    ...(
+      [
+        ['a', 1],
+        ['a', 2],
+        ['b', 1],
+        ['a', 1],
+        ['b', 1],
+      ] as const
+    ).map(([id, counter], i) => record(i, 1, { id, counter })),
+    record(9, 17),
+  )
+  t.deepEqual(partials(said)[0]?.ids, ['a', 'a', 'b'])
+  t.is(said.skipped, 2)
 })
 
 test('window: a successor from the checkpoint computes the same bytes, what was dealt with before is skipped and not late (W2, W5)', (t) => {

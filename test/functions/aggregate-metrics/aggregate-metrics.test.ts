@@ -106,7 +106,10 @@ test('aggregate-metrics: contributors beyond the bound set the overflow flag, an
 })
 
 test('aggregate-metrics: identity and event time are of the scrape (W10); a remainder of the same scrape is another record (N2)', (t) => {
-  const of = (more: object): string => definition.identity(decode(batchBytes([power(1)], more)))
+  const of = (more: object): string => {
+    const value = decode(batchBytes([power(1)], more))
+    return `${definition.identity(value)} ${definition.sequence?.(value)}`
+  }
   t.is(of({}), of({}))
   t.is(new Set([of({}), of({ part: 1 }), of({ observedMs: 1 }), of({ node: 'n' }), of({ source: { kind: 'k', version: null } })]).size, 5)
   t.is(definition.eventTimeMs(decode(batchBytes([power(1)]))), OBSERVED_MS)

@@ -25,8 +25,8 @@ const rows = (value: number): Row[] => [
   { device: 'b', metric: 'hw.energy', value: value + 1 },
 ]
 const offsets = (...ms: number[]): Buffer => Buffer.from(Int32Array.from(ms).buffer)
-const valuesOf = (read: FoldBatch): number[] => Array.from({ length: read.plan.rows }, (_, row) => read.values.getFloat64(row * 8, true))
-const seen = (read: FoldBatch): object => ({ ...read, plan: { ...read.plan }, values: valuesOf(read) })
+const valuesOf = (read: FoldBatch): number[] => Array.from({ length: read.plan.rows }, (_, row) => read.values.getFloat64(read.valuesAt + row * 8, true))
+const seen = (read: FoldBatch): object => ({ ...read, plan: { ...read.plan }, values: valuesOf(read), valuesAt: 0 })
 
 test('batch-reader: the second scrape of a node is read without the codec, and as the codec would', (t) => {
   const counted = counting()
@@ -53,7 +53,7 @@ test('batch-reader: no plan is used for another shape, node, source or order of 
   ]
   for (const value of others) t.not(read(record(value), codecs).plan, first.plan)
   t.deepEqual(read(record(others[4] as Buffer), codecs).plan.deviceOfRow, ['b', 'a'])
-  t.is(read(record(others[6] as Buffer), codecs).part, 7)
+  t.is(read(record(others[6] as Buffer), codecs).source, `${first.plan.owner}|7`)
 })
 
 test('batch-reader: whatever comes in whatever order, each record is read as the codec alone reads it, or refused as it refuses it', (t) => {
@@ -152,4 +152,18 @@ test('batch-reader: keys and shapes kept are bounded; what was dropped is learnt
   t.is(shapes.decoded, 10)
   one(record(batchBytes(rows(2), { part: 4 })), shapes)
   t.is(shapes.decoded, 10)
+})
+
+test('batch-reader: sources that come in turn are foreseen, and one that comes out of turn is never read as another', (t) => {
+  const counted = counting()
+  const read = createBatchReader()
+  const of = (node: string, value: number) => read(record(batchBytes(rows(value), { node, observedMs: OBSERVED_MS + value }), node), counted)
+  for (let turn = 0; turn < 3; turn++) for (const node of ['a', 'b', 'c']) t.is(of(node, turn).plan.owner, `${node}|dcgm-exporter`)
+  t.is(counted.decoded, 3)
+  for (const [value, node] of ['c', 'a', 'a', 'd', 'b', 'c', 'd'].entries()) {
+    const one = of(node, 10 + value)
+    t.is(one.plan.owner, `${node}|dcgm-exporter`)
+    t.deepEqual([one.observedMs, valuesOf(one)[0]], [OBSERVED_MS + 10 + value, 10 + value])
+  }
+  t.is(counted.decoded, 4)
 })

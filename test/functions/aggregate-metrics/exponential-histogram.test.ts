@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { bucketIndex, BUCKETS_MAX, ExponentialHistogram } from '../../../functions/aggregate-metrics/exponential-histogram.ts'
+import { bucketIndex, bucketIndexes, BUCKETS_MAX, ExponentialHistogram, NOT_POSITIVE } from '../../../functions/aggregate-metrics/exponential-histogram.ts'
 import type { Histogram } from '../../../schemas/records.ts'
 
 const of = (values: readonly number[]): ExponentialHistogram => {
@@ -64,5 +64,21 @@ test('exponential-histogram: a merge is the histogram of the union, whatever the
       t.deepEqual(merged([c, a, b]), whole)
       t.deepEqual(of([...c, ...b, ...a]).toRecord(), whole)
     }),
+  )
+})
+
+test('exponential-histogram: values added as columns come to the same as one by one, also those that share a place of the memory of recent ones', (t) => {
+  fc.assert(
+    fc.property(values, fc.nat(2000), (list, spread) => {
+      // More values than the memory has places, so that they push one another out.
+      const column = Float64Array.from([...list, ...Array.from({ length: spread }, (_, i) => 1 + i / 7), ...list])
+      const indexes = new Int32Array(column.length)
+      bucketIndexes(column, new Int32Array(column.buffer), column.length, indexes)
+      t.true(column.every((value, i) => indexes[i] === (value > 0 ? bucketIndex(value) : NOT_POSITIVE)))
+      const h = new ExponentialHistogram()
+      h.addAll(column, indexes, column.length)
+      t.deepEqual(h.toRecord(), of([...column]).toRecord())
+    }),
+    { numRuns: 50 },
   )
 })
