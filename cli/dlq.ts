@@ -72,13 +72,15 @@ export interface Choice {
   readonly partition?: number
   matches(letter: DeadLetter): boolean
   readonly limit: number
+  /** Every function that reads the topic handles what is put back, not only the one that parked it. */
+  readonly isForAll?: boolean
 }
 
 const PLACE = /^(\d{1,6})\/(\d{1,19})$/
 
 /** What the options choose. Throws SLU_USE. */
 function choiceOf(options: Record<string, unknown>): Choice {
-  const { code, at, after, limit } = options as { code?: string; at?: string; after?: string; limit?: string }
+  const { code, function: parkedBy, at, after, limit } = options as { code?: string; function?: string; at?: string; after?: string; limit?: string }
   const [only, behind] = Object.entries({ at, after }).map(([name, given]) => {
     const [, partition, offset] = PLACE.exec(given ?? '') ?? []
     if (given !== undefined && offset === undefined) throw new SluiceError('SLU_USE', `--${name} ${given}: must be partition/offset, e.g. 0/17`)
@@ -87,11 +89,13 @@ function choiceOf(options: Record<string, unknown>): Choice {
   if (limit !== undefined && !/^[1-9]\d{0,8}$/.test(limit)) throw new SluiceError('SLU_USE', `--limit ${limit}: must be a number above 0`)
   return {
     ...(only === undefined ? {} : { partition: only.partition }),
-    matches: ({ code: of, record: { partition, offset } }) =>
+    matches: ({ code: of, functionName, record: { partition, offset } }) =>
       (code === undefined || of === code) &&
+      (parkedBy === undefined || functionName === parkedBy) &&
       (only === undefined || (partition === only.partition && offset === only.offset)) &&
       (behind === undefined || partition > behind.partition || (partition === behind.partition && offset > behind.offset)),
     limit: limit === undefined ? Infinity : Number(limit),
+    isForAll: options['toAll'] === true,
   }
 }
 
@@ -203,7 +207,7 @@ async function* batches(letters: AsyncIterable<DeadLetter>): AsyncGenerator<Dead
 }
 
 /** Puts dead letters back, in order. Resolves with how many; `choice` is asked once nobody else can redrive the topic any more. */
-export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice): Promise<number> {
+export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice, topicPrefix = ''): Promise<number> {
   const producer = await log.fencedProducer(`sluice-redrive.${dlqTopic}`)
   try {
     return await withDlq(log, dlqTopic, choice.partition, async (dlq) => {
@@ -212,7 +216,8 @@ export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice):
       for await (const { source } of chosen(dlq, choice)) if (!partitions.has(source.topic)) throw new SluiceError('SLU_LOG_TOPIC_MISSING', source.topic)
       let count = 0
       for await (const batch of batches(chosen(dlq, choice))) {
-        await producer.transaction([...inOrder(batch).map((l) => redriveRecord(l, partitions.get(l.source.topic) ?? 0)), redrivenMarker(batch)])
+        const copies = inOrder(batch).map((l) => redriveRecord(l, partitions.get(l.source.topic) ?? 0, topicPrefix, choice.isForAll))
+        await producer.transaction([...copies, redrivenMarker(batch)])
         count += batch.length
       }
       return count
@@ -237,7 +242,7 @@ export async function dlqRetry({ siteFile, output, environment }: Invocation, ar
     const topic = await dlqOf(log, loaded.site.topicPrefix, args[0] as string)
     const isDry = options['dryRun'] === true
     const choice = choiceOf(options)
-    const count = isDry ? await countChosen(log, topic, choice) : await redrive(log, topic, choice)
+    const count = isDry ? await countChosen(log, topic, choice) : await redrive(log, topic, choice, loaded.site.topicPrefix)
     output.json({ topic, putBack: isDry ? 0 : count, wouldPutBack: count })
     output.line(isDry ? `${count} dead letters of ${topic} would be put back` : `${count} dead letters of ${topic} put back`)
     return 0

@@ -84,13 +84,16 @@ function buildProgram(done: (code: number) => void): Command {
   const only = (command: Command): Command =>
     command
       .option('--code <code>', 'only those with this error code')
+      .option('--function <name>', 'only those that this function parked')
       .option('--at <partition/offset>', 'only this one, by its place in the DLQ')
       .option('--limit <n>', 'at most this many, oldest first')
   only(verb(dlq, 'show <topic>', 'dead letters of a source topic: why, from where, the record itself', dlqShow)).option(
     '--after <partition/offset>',
     'only those behind this one: the next page',
   )
-  only(verb(dlq, 'retry <topic>', 'put them back on their source topic, each once', dlqRetry)).option('--dry-run', 'only say what would be put back')
+  only(verb(dlq, 'retry <topic>', 'put them back on their source topic, each once, for the function that parked it', dlqRetry))
+    .option('--to-all', 'for every function that reads the topic: where the one that parked them goes by another name now')
+    .option('--dry-run', 'only say what would be put back')
   const config = program.command('config').description('the site configuration').exitOverride()
   verb(config, 'check', 'validate and print the resolved configuration with the origin of each value', configCheck)
   verb(config, 'schema', 'JSON Schema of site.yaml for editors', configSchema)

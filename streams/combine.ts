@@ -13,6 +13,7 @@ import type { Committed, LogRecord } from '../schemas/log.ts'
 import { combineWindowMs, decodeCombineMetadata, encodeCombineMetadata } from './commit-metadata.ts'
 import type { CombinedSlot, CombineFunction, MarkerFacts, PartialRecord } from './define-function.ts'
 import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
+import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 
 export interface CombinePlace {
@@ -146,7 +147,7 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     for (const row of rows) {
       if (row.partition !== at.partition || row.offset >= nextOffset) continue
       seeFirst(row)
-      if (isTick(row)) continue
+      if (isTick(row) || isForAnother(row, definition.name)) continue
       const decoded = decode(row)
       // An undecodable row was dead-lettered where it was processed; it marks nothing.
       if (decoded instanceof SluiceError) continue
@@ -190,6 +191,10 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
         position = record.offset + 1n
         seeFirst(record)
         if (isTick(record)) continue
+        if (isForAnother(record, definition.name)) {
+          skipped++
+          continue
+        }
         const decoded = decode(record)
         if (decoded instanceof SluiceError) {
           deadLetters.push({ record, error: decoded, stage: 'decode' })

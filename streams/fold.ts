@@ -12,6 +12,7 @@ import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import { hasElapsed } from './elapsed.ts'
 import { assertRecordSize, sortEmits } from './emits.ts'
+import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
 import type { Emit, FoldFunction, FunctionContext } from './define-function.ts'
@@ -175,7 +176,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
       let skipped = 0
       try {
         for (const record of records) {
-          if (isTick(record)) {
+          if (isTick(record) || isForAnother(record, definition.name)) {
             skipped++
             continue
           }

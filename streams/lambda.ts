@@ -19,6 +19,7 @@ import { staleEpoch, type PartitionSink } from './partition-sink.ts'
 import { NO_PLACE, type PartitionEnvironment, type RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import { retryDelayMs, sleep } from './retry.ts'
+import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 
 /** Lambda's own limit of an invocation's payload. */
@@ -136,7 +137,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
       if (ready.length > 0) await handle(ready)
     }
     for (const record of waiting.slice(0, count)) {
-      if (isTick(record)) {
+      if (isTick(record) || isForAnother(record, definition.name)) {
         await flush()
         stats.skipped++
         done([record])

@@ -7,6 +7,7 @@
  */
 import type { LogRecord } from '../schemas/log.ts'
 import { assertRecordSize, sortEmits } from './emits.ts'
+import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
 import type { FunctionContext, MapFunction } from './define-function.ts'
@@ -30,7 +31,7 @@ export function createMapProcessor<T>(definition: MapFunction<T>, context: Funct
     let handled = 0
     let skipped = 0
     for (const record of records) {
-      if (isTick(record)) {
+      if (isTick(record) || isForAnother(record, definition.name)) {
         skipped++
         continue
       }

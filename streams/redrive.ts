@@ -4,7 +4,8 @@
  * Owns: what a dead letter says of itself; the record as it was before it was parked, with `sluice.redrive` naming the dead letter; the marker that
  * is written to the dead letter's own partition in the same transaction. A marker names what was redriven, so that the same dead letter is
  * not redriven twice, whoever asks. A record parked again after a redrive is a new dead letter. What the record brings along: its tries so far (D1), and
- * where its key was parked its order and the function that parked it (D4). Pure: others read and write.
+ * where its key was parked its order and the function that parked it (D4). It is addressed to that function: every other one that reads the topic
+ * dealt with the record the first time, and passes the copy by. Pure: others read and write.
  */
 import type { LogRecord, OutRecord, TopicPartition } from '../schemas/log.ts'
 import { CONNECT, HEADER_ATTEMPTS, HEADER_CODE, HEADER_ORDER, HEADER_TRIED } from './dead-letter.ts'
@@ -13,8 +14,10 @@ import { CONNECT, HEADER_ATTEMPTS, HEADER_CODE, HEADER_ORDER, HEADER_TRIED } fro
 export const HEADER_REDRIVE = 'sluice.redrive'
 /** On a record that was put back and whose key was parked: `<function>/<order>` (D4). */
 const HEADER_REDRIVE_ORDER = 'sluice.redrive.order'
+/** On a record that was put back: `<function>/<topic without prefix>`, whom it is for. In another topic, where headers were handed on, it says nothing. */
+const HEADER_REDRIVE_FOR = 'sluice.redrive.for'
 /** What a redrive adds to a record. */
-const ADDED = new Set([HEADER_REDRIVE, HEADER_REDRIVE_ORDER, HEADER_TRIED])
+const ADDED = new Set([HEADER_REDRIVE, HEADER_REDRIVE_ORDER, HEADER_REDRIVE_FOR, HEADER_TRIED])
 /** On a note in a DLQ partition: a redriven copy of a parked key was handled (D4). */
 const HEADER_HANDLED = 'sluice.park.handled'
 /** On a marker in a DLQ partition: the offsets redriven, separated by commas. */
@@ -86,11 +89,30 @@ export class RedrivenOffsets {
   }
 }
 
-/** The record as it was before it was parked. The source partition is kept while the topic has it, so that order per key is. */
-export function redriveRecord(letter: DeadLetter, sourcePartitions: number): OutRecord {
+/** Whom a copy is for: the function that parked it, `topicPrefix` being that of its site. Null = every reader: another tool parked it. */
+function addresseeOf({ functionName, code, source: { topic } }: DeadLetter, topicPrefix: string): string | null {
+  if (code === '' || functionName === '') return null
+  return `${functionName}/${topic.startsWith(topicPrefix) ? topic.slice(topicPrefix.length) : topic}`
+}
+
+/** A copy that another function parked. `record.topic` is logical. */
+export function isForAnother(record: Pick<LogRecord, 'topic' | 'headers'>, functionName: string): boolean {
+  if (record.headers.length === 0) return false
+  const addressee = record.headers.findLast(([name]) => name === HEADER_REDRIVE_FOR)?.[1].toString('utf8')
+  if (addressee === undefined) return false
+  const at = addressee.indexOf('/')
+  return addressee.slice(at + 1) === record.topic && addressee.slice(0, at) !== functionName
+}
+
+/**
+ * The record as it was before it was parked. The source partition is kept while the topic has it, so that order per key is. `isForAll`: addressed to
+ * nobody, so that every function that reads the topic handles it.
+ */
+export function redriveRecord(letter: DeadLetter, sourcePartitions: number, topicPrefix: string, isForAll = false): OutRecord {
   const { record, source } = letter
   // What was added stands behind what the record had: from the last coordinates on.
   const from = record.headers.findLastIndex(([name]) => name === `${CONNECT}topic`)
+  const addressee = isForAll ? null : addresseeOf(letter, topicPrefix)
   const own = (from < 0 ? record.headers : record.headers.slice(0, from)).filter(([name]) => !ADDED.has(name))
   return {
     topic: source.topic,
@@ -101,6 +123,7 @@ export function redriveRecord(letter: DeadLetter, sourcePartitions: number): Out
       ...own,
       [HEADER_REDRIVE, Buffer.from(`${record.topic}/${record.partition}/${record.offset}`)],
       [HEADER_TRIED, Buffer.from(String(letter.attempts))],
+      ...(addressee === null ? [] : [[HEADER_REDRIVE_FOR, Buffer.from(addressee)] as const]),
       ...(letter.order === null ? [] : [[HEADER_REDRIVE_ORDER, Buffer.from(`${letter.functionName}/${letter.order}`)] as const]),
     ],
     ...(source.partition < sourcePartitions ? { partition: source.partition } : {}),

@@ -17,6 +17,7 @@ import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { Emit, FunctionContext, TaskContext, TaskFunction } from './define-function.ts'
 import { assertRecordSize, carrierOf, sortEmits } from './emits.ts'
+import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { createKeyOrder } from './key-order.ts'
 import { createLowWaterMark } from './low-water-mark.ts'
@@ -199,7 +200,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     lowAppendMs = Math.max(lowAppendMs ?? 0, appendMsOf(record))
     bytes += recordBytes(record)
     stats.in++
-    if (isTick(record)) {
+    if (isTick(record) || isForAnother(record, definition.name)) {
       stats.skipped++
       done(record)
       return

@@ -12,6 +12,7 @@ import type { LogRecord, OutRecord } from '../schemas/log.ts'
 import type { FunctionContext, LambdaContext, MapFunction, TaskFunction } from './define-function.ts'
 import { assertRecordSize, carrierOf, sortEmits, withCarrier } from './emits.ts'
 import { recordsOf, type LambdaBatchResponse } from './lambda-event.ts'
+import { isForAnother } from './redrive.ts'
 
 export interface ToLambdaPorts {
   readonly site: string
@@ -46,6 +47,7 @@ export function toLambda<T>(definition: MapFunction<T> | TaskFunction<T>, ports:
   }
 
   const handle = async (record: LogRecord, deadlineMs: number, signal: AbortSignal): Promise<void> => {
+    if (isForAnother(record, definition.name)) return
     const { outgoing, parked } = sortEmits(await emitsOf(record, deadlineMs, signal), record, definition)
     const { deadLetter } = ports
     for (const { error } of parked) {

@@ -15,6 +15,7 @@ import type { Committed, LogRecord } from '../schemas/log.ts'
 import { decodeWindowMetadata, encodeWindowMetadata, type WindowMetadata } from './commit-metadata.ts'
 import type { MarkerFacts, WindowFunction, WindowParameters } from './define-function.ts'
 import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
+import { isForAnother } from './redrive.ts'
 import { isTick, tickRecord, tickTimeMs } from './tick.ts'
 
 export interface WindowPlace {
@@ -289,6 +290,10 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
           }
           // A tick speaks of a time that is over. One that does not comes of a bad clock, which must not make the records to come late (W1, W8).
           if (timeMs <= record.appendMs) advance(timeMs)
+          continue
+        }
+        if (isForAnother(record, definition.name)) {
+          skipped++
           continue
         }
         const decoded = decode(record)

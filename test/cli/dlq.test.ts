@@ -52,6 +52,43 @@ test('dlq retry: after the handler was corrected every dead letter is handled, i
   await runner.stop(100)
 })
 
+test('dlq retry: what one function parked, another that reads the same topic does not handle again, unless it is put back for all (D5)', async (t) => {
+  const w = runnerWorld({ in: 1, out: 1, 'in.dlq': [1, { timestampType: 'CreateTime' }] })
+  let isSick = true
+  const copier = (name: string, isFussy: boolean) =>
+    defineFunction<MapFunction<string>>({
+      kind: 'map',
+      name,
+      inputs: ['in'],
+      outputs: ['out'],
+      decode: text,
+      handle: (value) => {
+        if (isFussy && isSick && value.startsWith('bad')) throw new SluiceError('SLU_RECORD_REFUSED', value)
+        return [{ to: 'topic', topic: 'out', key: name, value: Buffer.from(value) }]
+      },
+    })
+  const runners = [w.runner(copier('fussy', true), 'p'), w.runner(copier('easy', false), 'q')]
+  const drained = (): boolean => runners.every((runner) => runner.drained())
+  await Promise.all(runners.map((runner) => runner.start()))
+  w.log.append(['bad1', 'ok2', 'bad3'].map((value) => ({ topic: 'in', partition: 0, key: Buffer.from('k'), value: Buffer.from(value) })))
+  const outOf = (name: string): string[] =>
+    w.log
+      .dump('out')
+      .filter((r) => r.key?.toString() === name)
+      .map(text)
+  await w.until('handled or parked', () => w.log.dump('in.dlq').length === 2 && drained())
+  isSick = false
+  const operator = w.log.driver('operator')
+  t.is(await redrive(operator, 'in.dlq', { ...all, limit: 1 }), 1)
+  await w.until('the copy is handled', () => outOf('fussy').length === 2 && drained())
+  t.deepEqual(outOf('fussy'), ['ok2', 'bad1'])
+  t.deepEqual(outOf('easy'), ['bad1', 'ok2', 'bad3'], 'the copy is not for it')
+  t.is(runners[1]?.stats().skipped, 1)
+  t.is(await redrive(operator, 'in.dlq', { ...all, isForAll: true }), 1)
+  await w.until('handled by both', () => outOf('fussy').length === 3 && outOf('easy').length === 4 && drained())
+  await Promise.all(runners.map((runner) => runner.stop(100)))
+})
+
 test('dlq retry: two at once: the older is refused, and no dead letter is put back twice (D5)', async (t) => {
   const { w } = world()
   w.log.append(Array.from({ length: 10 }, (_, i) => ({ topic: 'in.dlq', partition: 0, key: null, value: Buffer.from(String(i)) })))

@@ -484,7 +484,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'redrive-without-marker',
     invariants: ['D5'],
     file: 'cli/dlq.ts',
-    edits: [[', redrivenMarker(batch)])', '])']],
+    edits: [['[...copies, redrivenMarker(batch)]', 'copies']],
     simulations: ['map', 'lambda'],
   },
   {

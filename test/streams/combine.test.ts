@@ -157,3 +157,10 @@ test.serial('combine: another window length under the same group is refused at s
   const other = createCombineProcessor({ ...definition, windowMs: 20 }, { topic: 'partials', partition: 0, context: { codecs: testCodecs(), site: 's' } })
   t.throws(() => other.begin(begin().checkpoint(), new Map()), { message: /SLU_WINDOW_PARAMETERS/ })
 })
+
+test.serial('combine: a copy that another function parked is skipped, never taken for a marker of its own (D5, W7)', (t) => {
+  const p = begin()
+  const headers = [['sluice.redrive.for', Buffer.from('other/partials')] as const]
+  const effects = run(p, partial(0, 10, 'a'), marker(0, 10), { ...marker(1, 10), headers })
+  t.deepEqual([results(effects), effects.skipped], [[], 1])
+})

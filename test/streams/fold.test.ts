@@ -162,3 +162,10 @@ test('fold: a clock set back does not silence its tick', (t) => {
   t.is(rowsOf(processor.onTimer?.(10, true) as Effects).length, 1)
   t.is(rowsOf(processor.onTimer?.(1009, true) as Effects).length, 0)
 })
+
+test('fold: a copy that another function parked is skipped, its state is as it was (D5)', (t) => {
+  const p = fold()
+  p.begin(null, new Map())
+  const effects = p.process([record(0, { key: 'a', value: 'x' }), record(1, { key: 'a', value: 'x', headers: [['sluice.redrive.for', Buffer.from('other/in')]] })], 2n)
+  t.deepEqual([rowsOf(effects), effects.skipped, p.checkpoint().nextOffset], [['a=1'], 1, 2n])
+})

@@ -209,3 +209,18 @@ test('lambda: settings out of bounds and callback style are refused when defined
   ] as const)
     t.throws(() => lambda(() => undefined, more), { message: new RegExp(`SLU_HANDLER_INVALID.*${field}`) })
 })
+
+test('lambda: a copy that another function parked is skipped, never in an event (D5)', async (t) => {
+  const w = runnerWorld(TOPICS)
+  const forOther = [['sluice.redrive.for', Buffer.from('other/in')] as const]
+  w.log.append(['a', 'copy', 'b'].map((value) => ({ topic: 'in', partition: 0, key: null, value: Buffer.from(value), ...(value === 'copy' ? { headers: forOther } : {}) })))
+  const seen: string[] = []
+  const runner = w.runner(
+    lambda((event) => void seen.push(...recordsIn(event).map(textOf))),
+    'p',
+  )
+  await runner.start()
+  await w.until('drained', () => runner.drained())
+  t.deepEqual([seen, runner.stats().skipped], [['a', 'b'], 1])
+  await runner.stop(100)
+})

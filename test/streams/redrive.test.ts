@@ -7,6 +7,7 @@ import {
   handledNote,
   HEADER_REDRIVE,
   inOrder,
+  isForAnother,
   isMarker,
   orderOfCopy,
   readDeadLetter,
@@ -46,9 +47,14 @@ test('redrive: for any record, what is put back is what was parked, byte for byt
       const original = record(9, { partition: 3, key, value, headers: own })
       let source: LogRecord = original
       for (let round = 0; round < 3; round++) {
-        const back = redriveRecord(readDeadLetter(park(source, round)), 4)
+        const back = redriveRecord(readDeadLetter(park(source, round)), 4, 'p.')
         t.deepEqual([back.topic, back.partition, back.key, back.value, back.timestampMs], ['p.in', 3, key, value, original.timestampMs])
-        t.deepEqual(back.headers, [...own, [HEADER_REDRIVE, Buffer.from(`p.in.dlq/3/${round}`)], ['sluice.redrive.attempts', Buffer.from(String(3 * (round + 1)))]])
+        t.deepEqual(back.headers, [
+          ...own,
+          [HEADER_REDRIVE, Buffer.from(`p.in.dlq/3/${round}`)],
+          ['sluice.redrive.attempts', Buffer.from(String(3 * (round + 1)))],
+          ['sluice.redrive.for', Buffer.from('f/in')],
+        ])
         source = { ...stored(back, 100 + round), topic: 'in' }
       }
     }),
@@ -98,7 +104,7 @@ test('redrive: a marker names nothing that does not stand before it, whatever a 
 test('redrive: a dead letter of another tool, without our headers, goes back to the topic its DLQ is named after', (t) => {
   const letter = readDeadLetter(record(4, { topic: 'orders.dlq', partition: 5, value: 'x' }))
   t.like(letter, { source: { topic: 'orders', partition: 5, offset: null }, code: '', attempts: 0 })
-  t.is(redriveRecord(letter, 2).partition, undefined, 'a partition the topic has not is left to the key')
+  t.is(redriveRecord(letter, 2, '').partition, undefined, 'a partition the topic has not is left to the key')
 })
 
 test('redrive: tries are counted over all rounds, whatever header the record itself brings (D1)', (t) => {
@@ -106,7 +112,7 @@ test('redrive: tries are counted over all rounds, whatever header the record its
   for (const [round, attempts] of [3, 6, 9].entries()) {
     const letter = readDeadLetter(park(source, round))
     t.is(letter.attempts, attempts)
-    source = { ...stored(redriveRecord(letter, 4), 100 + round), topic: 'in' }
+    source = { ...stored(redriveRecord(letter, 4, 'p.'), 100 + round), topic: 'in' }
   }
 })
 
@@ -116,7 +122,7 @@ test('redrive: a copy of a parked key says its order to the function that parked
   for (let round = 0; round < 3; round++) {
     const letter = readDeadLetter(stored(deadLetterRecord({ record: source, ...parked }, facts, 0, false, orderOfCopy(source, 'f') ?? source.offset), round))
     t.is(letter.order, 9n)
-    source = { ...stored(redriveRecord(letter, 4), 100 + round), topic: 'in' }
+    source = { ...stored(redriveRecord(letter, 4, 'p.'), 100 + round), topic: 'in' }
     t.deepEqual([orderOfCopy(source, 'f'), orderOfCopy(source, 'g')], [9n, null])
   }
   t.is(orderOfCopy(record(3, { value: 'x' }), 'f'), null)
@@ -139,4 +145,19 @@ test('redrive: the note of a handled copy comes back as written; a dead letter i
   t.false(isMarker(hostile))
   t.is(readHandledNote(hostile), null)
   t.is(readHandledNote({ ...written, headers: [['sluice.park.handled', Buffer.from('f p.in x 7 3 abc')]] }), null)
+})
+
+test('redrive: a copy is for the function that parked it, and no other; handed on to another topic, put back for all or parked by another tool it is for every reader (D5)', (t) => {
+  const letter = readDeadLetter(park(record(9, { value: 'x' }), 0))
+  const copy = { ...stored(redriveRecord(letter, 4, 'p.'), 100), topic: 'in' }
+  t.deepEqual([isForAnother(copy, 'f'), isForAnother(copy, 'g')], [false, true])
+  t.false(isForAnother({ ...copy, topic: 'derived' }, 'g'), 'a handler that hands its headers on addresses nobody')
+  t.false(isForAnother(stored(redriveRecord(letter, 4, 'p.', true), 100), 'g'))
+  const foreign = readDeadLetter(record(4, { topic: 'in.dlq', headers: [['__connect.errors.connector.name', Buffer.from('jdbc-sink')]] }))
+  t.false(isForAnother(stored(redriveRecord(foreign, 4, ''), 100), 'g'))
+  t.false(isForAnother(record(1, { headers: [['a', Buffer.alloc(0)]] }), 'g'))
+  const parkedAgain = readDeadLetter(
+    stored(deadLetterRecord({ record: copy, error: new SluiceError('SLU_HANDLER_FAILED', ''), stage: 'handle' }, { ...facts, functionName: 'g' }, 1), 7),
+  )
+  t.true(isForAnother({ ...stored(redriveRecord(parkedAgain, 4, 'p.'), 101), topic: 'in' }, 'f'), 'one address a copy: of who parked it last')
 })

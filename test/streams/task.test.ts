@@ -319,3 +319,12 @@ test('task: a tick is skipped, never handed out (W8)', async (t) => {
   t.is(s.calls.length, 0)
   t.is(partition.uncommitted()?.nextOffset, 1n)
 })
+
+test('task: a copy that another function parked is skipped, never handed out (D5)', async (t) => {
+  const [w, s] = [partitionWorld(), stage()]
+  const partition = open(w, s.definition)
+  partition.take([record(0, { key: 'a', value: 'a', headers: [['sluice.redrive.for', Buffer.from('other/in')]] })], 1n)
+  await settle()
+  t.is(s.calls.length, 0)
+  t.is(partition.uncommitted()?.nextOffset, 1n)
+})

@@ -109,3 +109,10 @@ test('to lambda: kinds with state and once are refused by name, an event of some
   t.throws(() => toLambda({ ...upper, kind: 'task', once: {} } as unknown as TaskFunction<string>, w.ports), { message: /once/ })
   await t.throwsAsync(toLambda(upper, w.ports)({ Records: [] }, context), { message: /SLU_RECORD_UNDECODABLE/ })
 })
+
+test('to lambda: a copy that another function parked is done with, never handled (D5)', async (t) => {
+  const w = world()
+  const event = lambdaEvent([record(0, { value: 'a', headers: [['sluice.redrive.for', Buffer.from('other/in')]] })], '')
+  t.deepEqual(await toLambda(upper, w.ports)(event, context), { batchItemFailures: [] })
+  t.deepEqual(w.sent, [])
+})

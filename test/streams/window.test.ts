@@ -370,3 +370,16 @@ test('window: an owner whose clock runs ahead never makes the records to come la
   t.is(String(next[0]?.[1]), '151')
   t.is(run(p, { ...record(3, 0), value: null, appendMs: 176, headers: next }).windowsClosed, 1)
 })
+
+test('window: a copy that another function parked is skipped: it is neither folded nor late and moves no watermark (W2, D5)', (t) => {
+  const p = begin(processor())
+  const copy = (offset: number, eventMs: number): LogRecord => ({ ...record(offset, eventMs), headers: [['sluice.redrive.for', Buffer.from('other/in')]] })
+  t.is(run(p, record(0, 5), copy(1, 6), copy(2, 900)).skipped, 2)
+  const closing = run(p, record(3, 18))
+  t.deepEqual(
+    partials(closing).map(({ ids }) => ids),
+    [['r0']],
+  )
+  const late = run(p, copy(4, 5))
+  t.deepEqual([late.late.length, late.skipped, p.checkpoint().nextOffset], [0, 1, 0n], 'the predecessor is still needed')
+})
