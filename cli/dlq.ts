@@ -6,7 +6,7 @@
  * its source topic once or not yet. A DLQ is read as a stream, twice: its markers stand behind what they speak of. In memory are a bit for each
  * redriven offset and one batch (C6).
  */
-import { SluiceError } from '../schemas/errors.ts'
+import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { LogDriver } from '../schemas/log.ts'
 import { inOrder, isMarker, readDeadLetter, RedrivenOffsets, redriveRecord, redrivenMarker, type DeadLetter } from '../streams/redrive.ts'
 import type { Invocation } from './invocation.ts'
@@ -14,13 +14,15 @@ import { loadSite } from './load-site.ts'
 import { openLog } from './open-log.ts'
 import { shippedCodecs } from './shipped.ts'
 import { toJson } from './output.ts'
-import { indented, onOneLine } from './printable.ts'
+import { indented, onOneLine, shortened } from './printable.ts'
 import { instant, readable, text } from './readable.ts'
 
 const SUFFIX = '.dlq'
 /** Records and bytes in one transaction. */
 const BATCH_RECORDS_MAX = 100
 const BATCH_BYTES_MAX = 4 << 20
+/** Shown of a value unless all of it is asked for. */
+const VALUE_CHARS_MAX = 2000
 /** Error codes counted one by one; a foreign tool may write others without end. */
 const CODES_MAX = 100
 
@@ -166,6 +168,7 @@ export async function dlqShow({ siteFile, output, environment }: Invocation, arg
   const log = await openLog(loaded, environment)
   try {
     const choice = choiceOf(options)
+    const isFull = options['full'] === true
     await withDlq(log, await dlqOf(log, loaded.site.topicPrefix, args[0] as string), choice.partition, async (dlq) => {
       let [shown, last] = [0, '']
       // One more than asked for tells whether there is more.
@@ -179,7 +182,8 @@ export async function dlqShow({ siteFile, output, environment }: Invocation, arg
         output.line(onOneLine(`${at.padEnd(10)} ${code || 'no code'}  ${functionName}, after ${attempts} ${attempts === 1 ? 'try' : 'tries'}`))
         output.line(onOneLine(`  from ${source.topic}/${source.partition}/${source.offset ?? '?'}  ${instant(record.timestampMs)}  key ${key ?? '-'}`))
         if (message !== '') output.line(indented(message, '  '))
-        output.line(indented(typeof value === 'string' ? value : toJson(value), '  '))
+        const readableValue = typeof value === 'string' ? value : toJson(value)
+        output.line(indented(isFull ? readableValue : shortened(readableValue, VALUE_CHARS_MAX, '--full'), '  '))
       }
     })
     return 0
@@ -222,6 +226,14 @@ export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice, 
       }
       return count
     })
+  } catch (thrown) {
+    if (asSluiceError(thrown, 'SLU_LOG_FAILED').code !== 'SLU_LOG_FENCED') throw thrown
+    throw new SluiceError(
+      'SLU_LOG_FENCED',
+      `${dlqTopic}: another redrive of this DLQ is running`,
+      thrown,
+      'Nothing: the newer one puts back what is open; `sluice dlq ls` shows what is left.',
+    )
   } finally {
     await producer.close()
   }

@@ -87,10 +87,9 @@ function buildProgram(done: (code: number) => void): Command {
       .option('--function <name>', 'only those that this function parked')
       .option('--at <partition/offset>', 'only this one, by its place in the DLQ')
       .option('--limit <n>', 'at most this many, oldest first')
-  only(verb(dlq, 'show <topic>', 'dead letters of a source topic: why, from where, the record itself', dlqShow)).option(
-    '--after <partition/offset>',
-    'only those behind this one: the next page',
-  )
+  only(verb(dlq, 'show <topic>', 'dead letters of a source topic: why, from where, the record itself', dlqShow))
+    .option('--after <partition/offset>', 'only those behind this one: the next page')
+    .option('--full', 'values of any length whole; --json shows them whole anyway')
   only(verb(dlq, 'retry <topic>', 'put them back on their source topic, each once, for the function that parked it', dlqRetry))
     .option('--to-all', 'for every function that reads the topic: where the one that parked them goes by another name now')
     .option('--dry-run', 'only say what would be put back')

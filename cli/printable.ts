@@ -22,6 +22,13 @@ export const onOneLine = (text: string): string => printable(text).replace(BREAK
 /** Lines stay lines, each behind `indent`. */
 export const indented = (text: string, indent: string): string => printable(text).replace(/^/gm, indent)
 
+/** At most `charsMax` of it, and how to see the rest. */
+export function shortened(text: string, charsMax: number, option: string): string {
+  if (text.length <= charsMax) return text
+  const kept = text.slice(0, charsMax).replace(/[\ud800-\udbff]$/, '')
+  return `${kept}\n[cut: ${kept.length} of ${text.length} characters; all with ${option}]`
+}
+
 /** JSON whose strings hold nothing that a terminal obeys; the same document. */
 export const printableJson = (json: string): string => json.replace(OBEYED, (character) => `\\u${code(character, 4)}`)
 

@@ -110,6 +110,8 @@ test('dlq retry: two at once: the older is refused, and no dead letter is put ba
   )
   t.is(putBack.length, 10)
   t.true(endings.some((e) => e.status === 'fulfilled'))
+  for (const ended of endings) if (ended.status === 'rejected') t.regex((ended.reason as Error).message, /SLU_LOG_FENCED.*in\.dlq: another redrive of this DLQ is running/)
+  t.is(endings[0]?.status, 'rejected')
 })
 
 test('dlq retry: a source topic that is gone is named, and nothing is put back', async (t) => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import test from 'ava'
-import { indented, onOneLine, printable, printableJson, printableTree } from '../../cli/printable.ts'
+import { indented, onOneLine, printable, printableJson, printableTree, shortened } from '../../cli/printable.ts'
 
 const HOSTILE = 'a\u001b[2Jb\r\u0007\u007f\u009b31m\u202egnp\u2066\u061c\u2028z'
 const SHOWN = String.raw`a\x1b[2Jb\x0d\x07\x7f\x9b31m\u202egnp\u2066\u061c\u2028z`
@@ -24,6 +24,12 @@ test('printable: JSON is the same document and holds nothing that a terminal obe
       t.deepEqual(JSON.parse(json), JSON.parse(JSON.stringify({ value, hostile, [HOSTILE]: HOSTILE })))
     }),
   )
+})
+
+test('printable: a long text is cut between characters, and says how long it was; a short one is as it is', (t) => {
+  t.is(shortened('abc', 3, '--full'), 'abc')
+  t.is(shortened('abcd', 3, '--full'), 'abc\n[cut: 3 of 4 characters; all with --full]')
+  t.is(shortened('ab🙂d', 3, '--full'), 'ab\n[cut: 2 of 5 characters; all with --full]')
 })
 
 test('printable: a tree keeps its shape; names and texts are written out', (t) => {
