@@ -250,7 +250,7 @@ export const errors = {
     'Correct the cause and put the dead letters back: `sluice dlq ls`, `sluice dlq retry`; or raise parkedRecordsMax of the function.',
   ),
   SLU_HANDLER_FAILED: row(
-    'a handler threw',
+    'a handler threw, or emitted what it may not',
     'dead-letter',
     1,
     'See the chain printed below; the record is parked with its coordinates.',

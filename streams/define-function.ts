@@ -12,13 +12,14 @@ import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import { SluiceError } from '../schemas/errors.ts'
 import type { LambdaKafkaEvent } from './lambda-event.ts'
 
-/** A record to append to a logical topic. */
+/** A record to append to a logical topic. What does not fit these types is a dead letter of the record it was made of (SLU_HANDLER_FAILED), and none of its emits are sent. */
 export interface RecordEmit {
   readonly to: 'topic'
   readonly topic: string
   readonly key: Buffer | string | null
   readonly value: Buffer | null
   readonly headers?: LogHeaders
+  /** Below the partition count that the topic had when the member started. */
   readonly partition?: number
 }
 

@@ -1,12 +1,14 @@
 /**
  * From what a handler returned to what is sent.
  *
- * Owns: the check of emits against the declared outputs (an emit elsewhere is a defect of the handler: SLU_HANDLER_FAILED), the size limit
- * before decoding (D6), key text to bytes, trace headers. Pure.
+ * Owns: the check of emits against their type and the declared outputs (one that is malformed or goes elsewhere is a defect of the handler:
+ * SLU_HANDLER_FAILED), the size limit before decoding (D6), key text to bytes, trace headers. Pure.
+ * D6: what a log cannot take is found here, before anything of the record is sent. Found by the driver it would hold the partition for ever,
+ * and what stood beside it would be written again with every try.
  */
-import { SluiceError } from '../schemas/errors.ts'
+import { isErrorCode, SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
-import type { AnyFunction, Emit } from './define-function.ts'
+import type { AnyFunction, DeadLetterEmit, Emit, RecordEmit } from './define-function.ts'
 import type { Outgoing, Parked } from './processor.ts'
 
 const RECORD_BYTES_MAX = 8 * 1024 * 1024
@@ -20,25 +22,78 @@ export function assertRecordSize(record: LogRecord, definition: Pick<AnyFunction
   if (bytes > bytesMax) throw new SluiceError('SLU_RECORD_TOO_LARGE', `${bytes} bytes, limit ${bytesMax}`)
 }
 
-/** Throws SLU_HANDLER_FAILED for an emit that is malformed or goes to a topic not declared. */
-export function sortEmits(emits: readonly Emit[], source: LogRecord, definition: AnyFunction): { outgoing: Outgoing[]; parked: Parked[] } {
+/** Partitions of a logical topic as counted when the member started; undefined = not known. */
+export type PartitionCountOf = (topic: string) => number | undefined
+
+/** For messages: what stands where something else was expected. */
+const described = (value: unknown): string => {
+  if (value === null || value === undefined) return String(value)
+  if (typeof value !== 'object') return `a ${typeof value}`
+  return Array.isArray(value) ? 'a list' : 'an object'
+}
+
+/** The same bytes as a Buffer; null = they are no bytes. */
+const bytesOf = (value: unknown): Buffer | null => {
+  if (Buffer.isBuffer(value)) return value
+  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : null
+}
+
+function headersOf(headers: unknown, fail: (field: string) => never): LogHeaders {
+  if (!Array.isArray(headers)) return fail(`headers is ${described(headers)}, must be a list of [name, Buffer]`)
+  return headers.map((header: unknown, i) => {
+    const [name, value] = Array.isArray(header) ? (header as unknown[]) : []
+    const bytes = bytesOf(value)
+    if (typeof name !== 'string' || bytes === null) return fail(`headers[${i}] is ${described(Array.isArray(header) ? value : header)}, must be [name, Buffer]`)
+    return [name, bytes] as const
+  })
+}
+
+function outgoingOf(emit: RecordEmit, source: LogRecord, partitionCount: number | undefined, fail: (field: string) => never): Outgoing {
+  const { topic, key, value, headers, partition } = emit
+  const keyBytes = typeof key === 'string' ? Buffer.from(key, 'utf8') : key === null ? null : (bytesOf(key) ?? fail(`key is ${described(key)}, must be a string, a Buffer or null`))
+  const valueBytes = value === null ? null : (bytesOf(value) ?? fail(`value is ${described(value)}, must be a Buffer or null`))
+  if (partition !== undefined) {
+    if (!Number.isSafeInteger(partition) || partition < 0) fail(`partition is ${typeof partition === 'number' ? partition : described(partition)}, must be a whole number from 0`)
+    if (partitionCount !== undefined && partition >= partitionCount) fail(`partition is ${partition}, ${topic} has ${partitionCount}`)
+  }
+  return {
+    topic,
+    key: keyBytes,
+    value: valueBytes,
+    source,
+    ...(headers === undefined ? {} : { headers: headersOf(headers, fail) }),
+    ...(partition === undefined ? {} : { partition }),
+  }
+}
+
+/** Throws SLU_HANDLER_FAILED for an emit that is malformed or goes to a topic not declared, naming it by its place in the list, and the field. */
+export function sortEmits(
+  emits: readonly Emit[],
+  source: LogRecord,
+  definition: AnyFunction,
+  partitionCountOf: PartitionCountOf = () => undefined,
+): { outgoing: Outgoing[]; parked: Parked[] } {
   const outgoing: Outgoing[] = []
   const parked: Parked[] = []
-  if (!Array.isArray(emits)) throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name} returned no list of emits`)
+  if (!Array.isArray(emits)) throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name} returned ${described(emits)}, must be a list of emits`)
+  let at = 0
+  const fail = (field: string): never => {
+    throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: emits[${at}]${field.startsWith('is ') ? ' ' : '.'}${field}`)
+  }
   for (const emit of emits as readonly Emit[]) {
+    if (typeof emit !== 'object' || emit === null) fail(`is ${described(emit)}, must be an object`)
     if (emit.to === 'dead-letter') {
-      parked.push({ record: source, error: new SluiceError(emit.code, emit.reason), stage: 'handle' })
+      const { code, reason } = emit as DeadLetterEmit
+      if (!isErrorCode(code)) fail(`code is ${described(code)} that is no error code`)
+      if (typeof reason !== 'string') fail(`reason is ${described(reason)}, must be a string`)
+      parked.push({ record: source, error: new SluiceError(code, reason), stage: 'handle' })
+      at++
       continue
     }
-    if (!definition.outputs.includes(emit.topic)) throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name} emitted to ${emit.topic}, which is not among its outputs`)
-    outgoing.push({
-      topic: emit.topic,
-      key: typeof emit.key === 'string' ? Buffer.from(emit.key, 'utf8') : emit.key,
-      value: emit.value,
-      source,
-      ...(emit.headers === undefined ? {} : { headers: emit.headers }),
-      ...(emit.partition === undefined ? {} : { partition: emit.partition }),
-    })
+    if (emit.to !== 'topic') fail(`to is ${described((emit as { to: unknown }).to)}, must be topic or dead-letter`)
+    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${String(emit.topic)}, which is not among its outputs`)
+    outgoing.push(outgoingOf(emit, source, partitionCountOf(emit.topic), fail))
+    at++
   }
   return { outgoing, parked }
 }

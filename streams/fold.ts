@@ -11,7 +11,7 @@
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import { hasElapsed } from './elapsed.ts'
-import { assertRecordSize, sortEmits } from './emits.ts'
+import { assertRecordSize, sortEmits, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
@@ -65,7 +65,13 @@ const isFolded = (record: LogRecord, version: Version | undefined): boolean =>
   version !== undefined && record.offset <= version.offset && (record.appendMs === null || version.appendMs === null || record.appendMs <= version.appendMs)
 
 /** `report` hears of a tick that threw and of state rows that cannot be read; there is no record to park. Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. Why over 70 lines: one state machine over `states`. */
-export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, context: FunctionContext, partition: number, report: (error: SluiceError) => void): PartitionProcessor {
+export function createFoldProcessor<T, S>(
+  definition: FoldFunction<T, S>,
+  context: FunctionContext,
+  partition: number,
+  report: (error: SluiceError) => void,
+  partitionCountOf?: PartitionCountOf,
+): PartitionProcessor {
   const states = new Map<string, S>()
   const versions = new Map<string, Version>()
   let unreadable: { readonly count: number; readonly first: SluiceError | null } = { count: 0, first: null }
@@ -105,7 +111,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
       if (isFolded(record, versions.get(key))) return { out: [], parked: [], isSkipped: true }
       const state = states.get(key)
       const [folded, emits] = definition.fold(state ?? definition.initial(key, partition), value, record, context)
-      const { outgoing, parked } = sortEmits(emits, record, definition)
+      const { outgoing, parked } = sortEmits(emits, record, definition, partitionCountOf)
       if (!before.has(key)) before.set(key, { state, version: versions.get(key) })
       versions.delete(key)
       put(key, folded)
@@ -128,7 +134,7 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
         const [next, emits] = tick.run(state, key, nowMs, partition, context)
         // A state restored and not folded since may be ahead of where we read: an older version on its row would make a successor fold records again.
         const version = versions.get(key) ?? { offset: nextOffset - 1n, appendMs: lastAppendMs }
-        out.push(...fencedOf(tickOutgoing(emits, key, definition), version))
+        out.push(...fencedOf(tickOutgoing(emits, key, definition, partitionCountOf), version))
         // Replaced in place: a tick is not a use, the order of least recent use stays.
         states.set(key, next)
       } catch (thrown) {
@@ -205,9 +211,9 @@ export function createFoldProcessor<T, S>(definition: FoldFunction<T, S>, contex
 }
 
 /** Emits of a tick have no source record: a dead letter makes no sense there. */
-function tickOutgoing<T, S>(emits: readonly Emit[], key: string, definition: FoldFunction<T, S>): Outgoing[] {
+function tickOutgoing<T, S>(emits: readonly Emit[], key: string, definition: FoldFunction<T, S>, partitionCountOf?: PartitionCountOf): Outgoing[] {
   const placeholder = { topic: '', partition: 0, offset: 0n, timestampMs: 0, appendMs: null, key: Buffer.from(key), value: null, headers: [] }
-  return sortEmits(emits, placeholder, definition).outgoing.map(({ topic, partition, key: k, value, headers }) => ({
+  return sortEmits(emits, placeholder, definition, partitionCountOf).outgoing.map(({ topic, partition, key: k, value, headers }) => ({
     topic,
     key: k,
     value,

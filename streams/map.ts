@@ -6,7 +6,7 @@
  * same call is made again (C1). With parking by key a record behind a parked one of its key is not handled but follows it (D4).
  */
 import type { LogRecord } from '../schemas/log.ts'
-import { assertRecordSize, sortEmits } from './emits.ts'
+import { assertRecordSize, sortEmits, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { outcomeOf } from './retry.ts'
@@ -15,7 +15,12 @@ import { behind, type Parking } from './parking.ts'
 import { NO_EFFECTS, type Effects, type Outgoing, type ParkEffect, type Parked, type PartitionProcessor } from './processor.ts'
 
 /** Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. */
-export function createMapProcessor<T>(definition: MapFunction<T>, context: FunctionContext, parking: Parking | null = null): PartitionProcessor {
+export function createMapProcessor<T>(
+  definition: MapFunction<T>,
+  context: FunctionContext,
+  parking: Parking | null = null,
+  partitionCountOf?: PartitionCountOf,
+): PartitionProcessor {
   let nextOffset = 0n
 
   /** What becomes of a record that is not handled; the effect of it. Throws SLU_RECORD_PARKED_FULL. */
@@ -44,7 +49,7 @@ export function createMapProcessor<T>(definition: MapFunction<T>, context: Funct
         assertRecordSize(record, definition)
         const value = definition.decode(record, context)
         stage = 'handle'
-        const emits = sortEmits(definition.handle(value, record, context), record, definition)
+        const emits = sortEmits(definition.handle(value, record, context), record, definition, partitionCountOf)
         out.push(...emits.outgoing)
         deadLetters.push(...emits.parked)
         if (parking?.handled(record) === true) parkedInTurn.push({ kind: 'handled', record })

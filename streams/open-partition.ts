@@ -13,6 +13,7 @@ import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import { isParkingByKey, isTransactional, type AnyFunction, type FunctionContext } from './define-function.ts'
 import { createCombineProcessor } from './combine.ts'
 import { decodeCombineMetadata, decodeWindowMetadata } from './commit-metadata.ts'
+import type { PartitionCountOf } from './emits.ts'
 import { createFencedWriter } from './fenced-writer.ts'
 import { createFoldProcessor } from './fold.ts'
 import { createLambdaPartition } from './lambda.ts'
@@ -68,10 +69,16 @@ export interface Opened {
 /** A record with its logical topic name. */
 export const localise = (record: LogRecord, topicPrefix: string): LogRecord => (topicPrefix === '' ? record : { ...record, topic: record.topic.slice(topicPrefix.length) })
 
+/** Of logical topics. */
+const partitionCounts =
+  ({ partitionsOf, topicPrefix }: MemberParts): PartitionCountOf =>
+  (topic) =>
+    partitionsOf.get(topicPrefix + topic)
+
 function createProcessor(options: OpenPartitionOptions): PartitionProcessor {
   const { definition, context } = options.parts
   const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { [attributeNames.function]: definition.name })
-  if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report)
+  if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report, partitionCounts(options.parts))
   const { topic, partition } = options
   if (definition.kind === 'combine') return createCombineProcessor(definition, { topic, partition, context })
   if (definition.kind === 'window')
@@ -180,7 +187,21 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
             signal: abort.signal,
             committed: () => running?.lastCommitted() ?? committed,
           })
-    running = createTaskPartition({ ...parts, definition, environment, topic, partition, committed, start, sink, once, transactional, parking, abort })
+    running = createTaskPartition({
+      ...parts,
+      definition,
+      environment,
+      topic,
+      partition,
+      committed,
+      start,
+      sink,
+      partitionCountOf: partitionCounts(parts),
+      once,
+      transactional,
+      parking,
+      abort,
+    })
     return { running, nextOffset: committed?.nextOffset ?? 'start' }
   }
   if (definition.kind === 'lambda') {
@@ -190,7 +211,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   const fenced = definition.kind === 'fold' && writer === null ? createFencedWriter(parts.driver, fencedName, () => options.prove(), abort.signal) : null
   if (fenced !== null) await sink.persist(() => fenced.open())
   if (parking !== null) await parking.open(start, committed?.metadata ?? '')
-  const processor = definition.kind === 'map' ? createMapProcessor(definition, parts.context, parking) : createProcessor(options)
+  const processor = definition.kind === 'map' ? createMapProcessor(definition, parts.context, parking, partitionCounts(parts)) : createProcessor(options)
   const rows = new Map<string, LogRecord[]>()
   // W6, W7: windows read markers back only where commit metadata is lost.
   const isRestored = committed !== null && hasWindowMetadata(definition, committed.metadata)

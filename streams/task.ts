@@ -16,7 +16,7 @@ import { SluiceError, asSluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { Emit, FunctionContext, TaskContext, TaskFunction } from './define-function.ts'
-import { assertRecordSize, carrierOf, sortEmits } from './emits.ts'
+import { assertRecordSize, carrierOf, sortEmits, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { createKeyOrder } from './key-order.ts'
@@ -46,6 +46,8 @@ export interface TaskPartitionOptions<T> {
   readonly committed: Committed | null
   readonly start: bigint
   readonly sink: PartitionSink
+  /** Of outputs. */
+  readonly partitionCountOf?: PartitionCountOf
   readonly once: OncePartition | null
   /** Emits, dead letters and offset in one transaction; null = written, then committed. */
   readonly transactional: (TransactionalSink & { close(): Promise<void> }) | null
@@ -265,7 +267,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     })
 
   const write = async (work: Work<T>, emits: readonly Emit[], carrier: Readonly<Record<string, string>>): Promise<void> => {
-    const { outgoing, parked } = sortEmits(emits, work.record, definition)
+    const { outgoing, parked } = sortEmits(emits, work.record, definition, options.partitionCountOf)
     const records = traced(outgoing, carrier)
     if (transactional !== null) {
       await moveTo(work.record, { outgoing: records, deadLetters: parked }, work.attempt)

@@ -512,19 +512,14 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'emits-anywhere',
     invariants: ['D6'],
     file: 'streams/emits.ts',
-    edits: [
-      [
-        "    if (!definition.outputs.includes(emit.topic)) throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name} emitted to ${emit.topic}, which is not among its outputs`)\n",
-        '',
-      ],
-    ],
+    edits: [['    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${String(emit.topic)}, which is not among its outputs`)\n', '']],
     simulations: ['map', 'task-key', 'task-partition', 'task-unordered'],
   },
   {
     name: 'dead-letter-of-a-part-dropped',
     invariants: ['D6'],
     file: 'streams/emits.ts',
-    edits: [["      parked.push({ record: source, error: new SluiceError(emit.code, emit.reason), stage: 'handle' })\n", '']],
+    edits: [["      parked.push({ record: source, error: new SluiceError(code, reason), stage: 'handle' })\n", '']],
     simulations: ['map', 'fold', 'task-key', 'task-partition', 'task-unordered'],
   },
   {

@@ -207,6 +207,13 @@ const outputs = (record: LogRecord, item: Item, parts: number, sum?: number): Em
     return { to: 'topic', topic: part === 0 ? 'out' : 'side', key: item.key, value: Buffer.from(JSON.stringify(value)) }
   })
 
+/** To a topic that nobody declared, or what no log can take. */
+function astray({ key, n }: Item): readonly Emit[] {
+  const wrong = [{ topic: 'elsewhere' }, { value: 'text' }, { key: 7 }, { headers: { a: 'b' } }, { headers: [['a', 'text']] }, { partition: 99 }, { value: undefined }]
+  const sound = { to: 'topic', topic: 'out', key, value: Buffer.from('{}') } as const
+  return [sound, { ...sound, ...wrong[n % wrong.length] } as Emit]
+}
+
 /** Emits and throws of a fate that all kinds know. */
 function act(fate: Fate, record: LogRecord, item: Item, sum?: number): readonly Emit[] {
   switch (fate) {
@@ -223,7 +230,7 @@ function act(fate: Fate, record: LogRecord, item: Item, sum?: number): readonly 
     case 'internal':
       throw new SluiceError('SLU_INTERNAL', item.id)
     case 'astray':
-      return [{ to: 'topic', topic: 'elsewhere', key: null, value: null }]
+      return astray(item)
     case 'noList':
       return undefined as unknown as readonly Emit[]
     case 'big':

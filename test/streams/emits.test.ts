@@ -1,4 +1,5 @@
 import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
 import { carrierOf, sortEmits, assertRecordSize, withCarrier } from '../../streams/emits.ts'
 import { defineFunction } from '../../streams/define-function.ts'
 import { record } from '../helpers/records.ts'
@@ -8,6 +9,44 @@ const definition = defineFunction({ kind: 'map', name: 'f', inputs: ['in'], outp
 test('emits: one to a topic that is not declared is the handler’s failure, never a write (design §4.5)', (t) => {
   t.throws(() => sortEmits([{ to: 'topic', topic: 'elsewhere', key: null, value: null }], record(1), definition), { message: /SLU_HANDLER_FAILED.*elsewhere/ })
   t.throws(() => sortEmits(undefined as never, record(1), definition), { message: /SLU_HANDLER_FAILED/ })
+})
+
+test('emits: what a log cannot take is named by its place and field before anything is sent, never found by the driver (D6)', (t) => {
+  const sound = { to: 'topic', topic: 'out', key: 'k', value: Buffer.from('v') } as const
+  const problem = (emit: unknown): string => {
+    try {
+      sortEmits([sound, emit as never], record(1), definition, (topic) => (topic === 'out' ? 3 : undefined))
+      return ''
+    } catch (thrown) {
+      return thrown instanceof SluiceError && thrown.code === 'SLU_HANDLER_FAILED' ? thrown.detail : String(thrown)
+    }
+  }
+  t.is(problem({ ...sound, value: null, key: null, headers: [['h', Buffer.from('x')]], partition: 2 }), '')
+  t.is(problem(null), 'f: emits[1] is null, must be an object')
+  t.is(problem('x'), 'f: emits[1] is a string, must be an object')
+  t.is(problem({ ...sound, to: 'nowhere' }), 'f: emits[1].to is a string, must be topic or dead-letter')
+  t.is(problem({ ...sound, value: 'text' }), 'f: emits[1].value is a string, must be a Buffer or null')
+  t.is(problem({ ...sound, value: 42 }), 'f: emits[1].value is a number, must be a Buffer or null')
+  t.is(problem({ ...sound, value: { a: 1 } }), 'f: emits[1].value is an object, must be a Buffer or null')
+  t.is(problem({ ...sound, value: undefined }), 'f: emits[1].value is undefined, must be a Buffer or null')
+  t.is(problem({ ...sound, key: 7 }), 'f: emits[1].key is a number, must be a string, a Buffer or null')
+  t.is(problem({ ...sound, key: undefined }), 'f: emits[1].key is undefined, must be a string, a Buffer or null')
+  t.is(problem({ ...sound, headers: { a: 'b' } }), 'f: emits[1].headers is an object, must be a list of [name, Buffer]')
+  t.is(problem({ ...sound, headers: [['a', 'text']] }), 'f: emits[1].headers[0] is a string, must be [name, Buffer]')
+  t.is(problem({ ...sound, headers: ['a'] }), 'f: emits[1].headers[0] is a string, must be [name, Buffer]')
+  t.is(problem({ ...sound, partition: -1 }), 'f: emits[1].partition is -1, must be a whole number from 0')
+  t.is(problem({ ...sound, partition: 1.5 }), 'f: emits[1].partition is 1.5, must be a whole number from 0')
+  t.is(problem({ ...sound, partition: '1' }), 'f: emits[1].partition is a string, must be a whole number from 0')
+  t.is(problem({ ...sound, partition: 99 }), 'f: emits[1].partition is 99, out has 3')
+  t.is(problem({ to: 'dead-letter', code: 'NOPE', reason: '' }), 'f: emits[1].code is a string that is no error code')
+  t.is(problem({ to: 'dead-letter', code: 'SLU_TELEMETRY_PART', reason: 7 }), 'f: emits[1].reason is a number, must be a string')
+})
+
+test('emits: bytes that are no Buffer become one, without a copy', (t) => {
+  const bytes = new Uint8Array([1, 2, 3, 4]).subarray(1, 3)
+  const { outgoing } = sortEmits([{ to: 'topic', topic: 'out', key: bytes as Buffer, value: bytes as Buffer, headers: [['h', bytes as Buffer]] }], record(1), definition)
+  t.deepEqual([outgoing[0]?.key, outgoing[0]?.value, outgoing[0]?.headers?.[0]?.[1]], [Buffer.from([2, 3]), Buffer.from([2, 3]), Buffer.from([2, 3])])
+  t.is(outgoing[0]?.value?.buffer, bytes.buffer)
 })
 
 test('emits: dead letters are told from records, keys become bytes, the source rides along', (t) => {
