@@ -39,7 +39,9 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
   const taken = new Taken()
   /** Bounded; what is dropped is numbered anew. */
   const rosters = new Map<string, Roster>()
-  const begin = (facts: CellFacts): Cell => {
+  /** The cell that what was taken goes into. */
+  const begin = (): Cell => {
+    const facts = taken.facts as CellFacts
     let roster = rosters.get(facts.key)
     if (roster === undefined) {
       if (rosters.size >= ROSTERS_MAX) rosters.clear()
@@ -125,13 +127,12 @@ function sameCounters(a: FoldPlan, b: FoldPlan): boolean {
   return a.counterKeys.length === b.counterKeys.length && a.counterKeys.every((key, i) => key === b.counterKeys[i]) && a.counterStartMs.every((ms, i) => ms === b.counterStartMs[i])
 }
 
-function fold(window: OpenWindow<Cell>, batch: FoldBatch, predecessor: CounterSample | undefined, taken: Taken, begin: (facts: CellFacts) => Cell): void {
+function fold(window: OpenWindow<Cell>, batch: FoldBatch, predecessor: CounterSample | undefined, taken: Taken, begin: () => Cell): void {
   const { plan } = batch
   const before = alignedCounters(plan, predecessor)
   for (let at = 0; at < plan.cells.length; at++) {
     if (taken.take(batch, at, before) === 0) continue
-    const facts = plan.cells[at] as CellFacts
-    const cell = window.group(facts.key, () => begin(facts))
+    const cell = window.group((taken.facts as CellFacts).key, begin)
     cell.roster.number(plan, at)
     taken.identify(plan)
     cell.add(taken)

@@ -46,7 +46,7 @@ export class Cell {
   private readonly histogram = new ExponentialHistogram()
   private readonly contributors: Contributors
   /** By number: 1 = has a value here. */
-  private hasDevice = new Uint8Array(64)
+  private hasDevice = new Uint8Array(0)
   private devices = 0
   private isOverflown = false
 
@@ -56,28 +56,32 @@ export class Cell {
     this.contributors = new Contributors(contributorsMax)
   }
 
-  /** Adds what was taken of a record for this cell. */
+  /** Adds what was taken of a record for this cell, by the numbers of its roster. */
   add(taken: Taken): void {
     const { n, values, indexes, atMs, devices } = taken
-    let { count, sum, min, max } = this
+    const { roster, histogram, contributors } = this
+    const hasDevice = this.devicesFor(roster.devices.list.length)
+    let { sum, min, max, last, lastMs } = this
     for (let i = 0; i < n; i++) {
       const value = values[i] as number
-      count++
       sum += value
       if (value < min) min = value
       if (value > max) max = value
-      if ((atMs[i] as number) >= this.lastMs) {
-        this.last = value
-        this.lastMs = atMs[i] as number
+      if ((atMs[i] as number) >= lastMs) {
+        last = value
+        lastMs = atMs[i] as number
       }
-      if (this.hasDevice[devices[i] as number] !== 1) this.enterDevice(devices[i] as number)
+      if (hasDevice[devices[i] as number] === 0) this.enterDevice(devices[i] as number)
     }
-    this.count = count
+    this.count += n
     this.sum = sum
     this.min = min
     this.max = max
-    this.histogram.addAll(values, indexes, n)
-    this.contributors.addAll(taken, this.histogram.scale)
+    this.last = last
+    this.lastMs = lastMs
+    histogram.addAll(values, indexes, n)
+    contributors.reserve(roster.contributors.list.length)
+    contributors.addAll(taken, histogram.scale)
   }
 
   /** What a partial says of it. */
@@ -100,15 +104,20 @@ export class Cell {
     }
   }
 
+  /** `hasDevice` with room for the numbers below `numbers`. */
+  private devicesFor(numbers: number): Uint8Array {
+    if (numbers > this.hasDevice.length) {
+      const grown = new Uint8Array(Math.max(numbers, this.hasDevice.length * 2))
+      grown.set(this.hasDevice)
+      this.hasDevice = grown
+    }
+    return this.hasDevice
+  }
+
   private enterDevice(number: number): void {
     if (this.devices >= DEVICES_MAX) {
       this.isOverflown = true
       return
-    }
-    if (number >= this.hasDevice.length) {
-      const grown = new Uint8Array(Math.max(number + 1, this.hasDevice.length * 2))
-      grown.set(this.hasDevice)
-      this.hasDevice = grown
     }
     this.hasDevice[number] = 1
     this.devices++

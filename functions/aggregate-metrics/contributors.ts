@@ -16,62 +16,76 @@ export interface Buckets {
   readonly counts: number[]
 }
 
-const COLUMN = 16
+/** Numbers a contributor has in `columns`, side by side: a value touches all of them. */
+const WIDTH = 4
+/** 0: it contributed nothing yet; NaN: the bound leaves it out. */
+const COUNT = 0
+const SUM = 1
+/** The bucket, at `scale`, of its last positive value, and how many went to it in a row; not among `buckets` yet. */
+const LAST_BUCKET = 2
+const IN_A_ROW = 3
+/** More in a row are settled in between: as small integers they need no object. */
+const IN_A_ROW_MAX = 2 ** 30
 
 export class Contributors {
   isOverflown = false
   size = 0
   private readonly max: number
-  /** That of `lastIndex`. */
+  /** That of the last buckets. */
   private scale = SCALE_MAX
-  /** By number. A count of 0: it contributed nothing yet; NaN: the bound leaves it out. */
-  private counts = new Float64Array(COLUMN)
-  private sums = new Float64Array(COLUMN)
-  /** The bucket, at `scale`, of the last positive value, and how many went to it in a row; not among `buckets` yet. */
-  private lastIndex = new Int32Array(COLUMN)
-  private lastCount = new Float64Array(COLUMN)
+  /** By number. */
+  private columns = new Float64Array(0)
   private readonly buckets: (Buckets | undefined)[] = []
 
   constructor(max: number) {
     this.max = max
   }
 
-  /** Adds the values of one cell of a record; `scale` = the cell's with them in it. */
+  /** Makes room for the numbers below `numbers`. */
+  reserve(numbers: number): void {
+    if (numbers * WIDTH <= this.columns.length) return
+    const grown = new Float64Array(Math.max(numbers * WIDTH, this.columns.length * 2))
+    grown.set(this.columns)
+    this.columns = grown
+  }
+
+  /** Adds the values of one cell of a record, for whose contributors there is room; `scale` = the cell's with them in it. */
   addAll({ n, values, indexes, contributors }: Taken, scale: number): void {
     if (this.scale !== scale) this.fall(scale)
+    const { columns } = this
     const shift = SCALE_MAX - scale
     for (let i = 0; i < n; i++) {
       const number = contributors[i] as number
-      if (number >= this.counts.length) this.grow(number)
-      const count = this.counts[number] as number
-      if (count !== count) continue
-      if (count === 0 && !this.enter(number)) continue
-      this.counts[number] = count + 1
-      this.sums[number] = (this.sums[number] as number) + (values[i] as number)
+      const at = number * WIDTH
+      const count = columns[at + COUNT] as number
+      if (count !== count || (count === 0 && !this.enter(number))) continue
+      columns[at + COUNT] = count + 1
+      columns[at + SUM] = (columns[at + SUM] as number) + (values[i] as number)
       const index = indexes[i] as number
       if (index === NOT_POSITIVE) continue
-      const at = index >> shift
-      const inARow = this.lastCount[number] as number
-      if (this.lastIndex[number] !== at) {
+      const bucket = index >> shift
+      const inARow = columns[at + IN_A_ROW] as number
+      if (columns[at + LAST_BUCKET] === bucket && inARow < IN_A_ROW_MAX) columns[at + IN_A_ROW] = inARow + 1
+      else {
         if (inARow > 0) this.settle(number)
-        this.lastIndex[number] = at
-        this.lastCount[number] = 1
-      } else this.lastCount[number] = inARow + 1
+        columns[at + LAST_BUCKET] = bucket
+        columns[at + IN_A_ROW] = 1
+      }
     }
   }
 
   /** Those of `order` that contributed, in that order. */
   present(order: readonly number[]): number[] {
-    const { counts } = this
-    return order.filter((number) => (counts[number] ?? 0) > 0)
+    const { columns } = this
+    return order.filter((number) => (columns[number * WIDTH + COUNT] ?? 0) > 0)
   }
 
   sumOf(number: number): number {
-    return this.sums[number] as number
+    return this.columns[number * WIDTH + SUM] as number
   }
 
   countOf(number: number): number {
-    return this.counts[number] as number
+    return this.columns[number * WIDTH + COUNT] as number
   }
 
   /** Buckets of one that contributed, at `scale`, the cell's last. */
@@ -85,37 +99,27 @@ export class Contributors {
       this.size++
       return true
     }
-    this.counts[number] = NaN
+    this.columns[number * WIDTH + COUNT] = NaN
     this.isOverflown = true
     return false
   }
 
   /** Puts what is counted in columns among the buckets. */
   private settle(number: number): Buckets {
+    const { columns } = this
     const buckets = (this.buckets[number] ??= { scale: this.scale, indexes: [], counts: [] })
     lower(buckets, this.scale)
-    const count = this.lastCount[number] as number
-    if (count > 0) bump(buckets, this.lastIndex[number] as number, count)
-    this.lastCount[number] = 0
+    const inARow = (columns[number * WIDTH + IN_A_ROW] as number) | 0
+    if (inARow > 0) bump(buckets, (columns[number * WIDTH + LAST_BUCKET] as number) | 0, inARow)
+    columns[number * WIDTH + IN_A_ROW] = 0
     return buckets
   }
 
   /** Scales only fall, and a few times a window. */
   private fall(scale: number): void {
-    for (let number = 0; number < this.lastIndex.length; number++) this.lastIndex[number] = (this.lastIndex[number] as number) >> (this.scale - scale)
+    const { columns } = this
+    for (let at = LAST_BUCKET; at < columns.length; at += WIDTH) columns[at] = (columns[at] as number) >> (this.scale - scale)
     this.scale = scale
-  }
-
-  private grow(number: number): void {
-    const length = Math.max(number + 1, this.counts.length * 2)
-    const grown = <C extends Float64Array | Int32Array>(column: C, empty: C): C => {
-      empty.set(column)
-      return empty
-    }
-    this.counts = grown(this.counts, new Float64Array(length))
-    this.sums = grown(this.sums, new Float64Array(length))
-    this.lastIndex = grown(this.lastIndex, new Int32Array(length))
-    this.lastCount = grown(this.lastCount, new Float64Array(length))
   }
 }
 

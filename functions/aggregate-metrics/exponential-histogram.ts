@@ -70,15 +70,18 @@ function put(side: Side, index: number, count: number): void {
   side.counts[index - side.offset] = (side.counts[index - side.offset] as number) + count
 }
 
-/** Steps by which the scale must fall so that `index` fits beside what is there. */
-function stepsToFit(side: Side, index: number): number {
-  if (side.counts.length === 0) return 0
-  let low = Math.min(side.offset, index)
-  let high = Math.max(side.offset + side.counts.length - 1, index)
+/** Steps by which the scale must fall so that `low` to `high` fit beside what is there. */
+function stepsToFit(side: Side, low: number, high: number): number {
+  let first = low
+  let last = high
+  if (side.counts.length > 0) {
+    first = Math.min(first, side.offset)
+    last = Math.max(last, side.offset + side.counts.length - 1)
+  }
   let steps = 0
-  while (high - low >= BUCKETS_MAX) {
-    low >>= 1
-    high >>= 1
+  while (last - first >= BUCKETS_MAX) {
+    first >>= 1
+    last >>= 1
     steps++
   }
   return steps
@@ -97,18 +100,28 @@ export class ExponentialHistogram {
     else this.zeroCount++
   }
 
-  /** Adds the first `n` of `values`, whose `indexes` are known. */
+  /** Adds the first `n` of `values`, whose `indexes` are known. The scale falls once for all of them. */
   addAll(values: Float64Array, indexes: Int32Array, n: number): void {
+    let [low, high] = [NOT_POSITIVE, -NOT_POSITIVE]
     for (let i = 0; i < n; i++) {
       const index = indexes[i] as number
       if (index === NOT_POSITIVE) {
         this.add(values[i] as number)
         continue
       }
-      const { offset, counts } = this.positive
-      const at = (index >> (SCALE_MAX - this.scale)) - offset
-      if (at >= 0 && at < counts.length) counts[at] = (counts[at] as number) + 1
-      else this.count(this.positive, index, SCALE_MAX, 1)
+      if (index < low) low = index
+      if (index > high) high = index
+    }
+    if (low > high) return
+    const side = this.positive
+    this.fall(stepsToFit(side, low >> (SCALE_MAX - this.scale), high >> (SCALE_MAX - this.scale)))
+    const shift = SCALE_MAX - this.scale
+    for (let i = 0; i < n; i++) {
+      const index = indexes[i] as number
+      if (index === NOT_POSITIVE) continue
+      const at = (index >> shift) - side.offset
+      if (at >= 0 && at < side.counts.length) side.counts[at] = (side.counts[at] as number) + 1
+      else put(side, index >> shift, 1)
     }
   }
 
@@ -133,7 +146,7 @@ export class ExponentialHistogram {
 
   private count(side: Side, index: number, scale: number, count: number): void {
     const here = index >> (scale - this.scale)
-    const steps = stepsToFit(side, here)
+    const steps = stepsToFit(side, here, here)
     if (steps > 0) this.fall(steps)
     put(side, here >> steps, count)
   }

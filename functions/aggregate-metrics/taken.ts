@@ -5,10 +5,13 @@
  * deltas against the predecessor. Why columns: a double that is handed from function to function is an object each time.
  */
 import type { FoldBatch } from './batch-reader.ts'
+import type { CellFacts } from './cell-key.ts'
 import { bucketIndexes } from './exponential-histogram.ts'
 import { PLACE, type FoldPlan } from './fold-plan.ts'
 
 export class Taken {
+  /** The cell. */
+  facts: CellFacts | null = null
   /** How many. */
   n = 0
   values = new Float64Array(0)
@@ -24,6 +27,7 @@ export class Taken {
   /** Takes the finite values of the plan's cell `cell`. `before` = counters of the predecessor in the order of the plan, NaN where it has none. Returns how many. */
   take({ plan, observedMs, values, valuesAt, offsetsMs }: FoldBatch, cell: number, before: Float64Array | null): number {
     const { places, startOfCell, counterOfRow } = plan
+    this.facts = plan.cells[cell] as CellFacts
     const end = startOfCell[cell + 1] as number
     const start = startOfCell[cell] as number
     if (end - start > this.values.length) this.grow(end - start)

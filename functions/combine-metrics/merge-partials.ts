@@ -10,6 +10,8 @@ import type { ContributorColumns } from '../aggregate-metrics/contributor-column
 import { ExponentialHistogram } from '../aggregate-metrics/exponential-histogram.ts'
 import type { CellMembers, ContributorFact, WindowPartial, WindowSummary } from '../../schemas/records.ts'
 
+const SMALL_MAX = 2 ** 30
+
 /** A partial, read. Equal members of a source are the same object. */
 export interface CellPartial {
   /** Its cell. */
@@ -77,9 +79,13 @@ function factsOf(slots: readonly CellPartial[], { contributors, places }: Union,
     }
   })
   return contributors.map((id, place) => {
-    const bucketCounts: number[] = []
+    const bucketCounts = new Array<number>(ends[place] as number)
     const from = place * width
-    for (let at = 0; at < (ends[place] as number); at++) bucketCounts.push(buckets[from + at] as number)
+    for (let at = 0; at < bucketCounts.length; at++) {
+      const count = buckets[from + at] as number
+      // As small integers they need no object each.
+      bucketCounts[at] = count <= SMALL_MAX ? count | 0 : count
+    }
     return { id, sum: sums[place] as number, count: counts[place] as number, bucketCounts }
   })
 }

@@ -13,6 +13,7 @@ function contributors(): Contributors {
   taken.values = Float64Array.of(2 ** 53 - 1, 0.5, 1, 1)
   taken.indexes = Int32Array.of(8, 10, 8, 10)
   taken.contributors = Int32Array.of(1, 1, 0, 1)
+  all.reserve(2)
   all.addAll(taken, SCALE_MAX)
   return all
 }

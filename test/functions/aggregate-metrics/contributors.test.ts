@@ -10,6 +10,7 @@ function add(c: Contributors, number: number, value: number, index: number, scal
   taken.values = Float64Array.of(value)
   taken.indexes = Int32Array.of(index)
   taken.contributors = Int32Array.of(number)
+  c.reserve(number + 1)
   c.addAll(taken, scale)
 }
 const buckets = (c: Contributors, number: number, scale: number): Record<number, number> => {
