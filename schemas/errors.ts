@@ -258,6 +258,13 @@ export const errors = {
     500,
   ),
   SLU_HANDLER_TIMEOUT: row('a handler did not finish in time', 'retry', 1, 'Its deadline passed and it was aborted.', 'Raise the deadline or make the effect faster.', 504),
+  SLU_HANDLER_STATE_FULL: row(
+    'a fold has as many states as it may have',
+    'hold',
+    2,
+    'A record of a further key came. A state dropped for it would begin anew, and its row would replace the good one (C8).',
+    'Raise statesMax of the function and start it again. Nothing was dropped.',
+  ),
   // windows
   SLU_WINDOW_PARAMETERS: row(
     'the window parameters differ from those of the consumer group',

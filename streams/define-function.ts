@@ -99,7 +99,7 @@ export interface FoldFunction<T, S> extends Named {
   restore(row: LogRecord, partition: number, context: FunctionContext): { readonly key: string; readonly merge: (state: S) => S } | null
   /** Called for each state every `everyMs`, e.g. to notice silence. */
   readonly tick?: { readonly everyMs: number; run(state: S, key: string, nowMs: number, partition: number, context: FunctionContext): readonly [S, readonly Emit[]] }
-  /** Least recently used states above this number are dropped (they can be rebuilt). */
+  /** States of one input partition, from 1. A record of a further key holds the partition with SLU_HANDLER_STATE_FULL; no state is dropped (docs/adr/0011). */
   readonly statesMax: number
   readonly delivery?: Delivery
 }
@@ -296,6 +296,7 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
   if (typeof definition.decode !== 'function') fail('decode must be a function')
   if (definition.kind === 'map' && definition.alignWithinMs !== undefined && !(Number.isSafeInteger(definition.alignWithinMs) && definition.alignWithinMs >= 2))
     fail('alignWithinMs must be a whole number of ms from 2')
+  if (definition.kind === 'fold' && !(Number.isSafeInteger(definition.statesMax) && definition.statesMax >= 1)) fail('statesMax must be a whole number from 1')
   if (definition.kind === 'window') {
     const p = definition.parameters
     for (const [k, v] of Object.entries(p)) if (!Number.isSafeInteger(v) || (v as number) < 0) fail(`parameters.${k} must be a whole number of ms`)

@@ -91,7 +91,7 @@ export function sortEmits(
       continue
     }
     if (emit.to !== 'topic') fail(`to is ${described((emit as { to: unknown }).to)}, must be topic or dead-letter`)
-    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${String(emit.topic)}, which is not among its outputs`)
+    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${emit.topic}, which is not among its outputs`)
     outgoing.push(outgoingOf(emit, source, partitionCountOf(emit.topic), fail))
     at++
   }

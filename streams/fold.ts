@@ -1,12 +1,13 @@
 /**
  * Kind `fold`: keyed state folded over the records of one partition (C8).
  *
- * Owns: the states of one partition, least recently used first, at most `statesMax`. Stages: restore from the state topic → per record
- * tick? → size → decode → fold → emits checked → on the timer, the definition's own tick per state.
+ * Owns: the states of one partition, at most `statesMax` (C6). Stages: restore from the state topic → per record tick? → size → decode → fold →
+ * emits checked → on the timer, the definition's own tick per state.
  * Invariants. C8: every emit is fenced and carries the source partition, offset and append time it derives from as headers, which is the
  * version of a row. A restored row says how far its key was folded: records at or below it are skipped, so a replay after a crash between
- * the transaction and the commit folds nothing twice. D6: a bad record is a dead letter and leaves the state untouched. A `hold` or `fatal`
- * error is thrown with every state as it was before the call, so the same call is made again.
+ * the transaction and the commit folds nothing twice. No state is ever dropped: its key would begin anew, and the next row would replace the good
+ * one; a record of a key beyond `statesMax` holds the partition (docs/adr/0011). D6: a bad record is a dead letter and leaves the state untouched.
+ * A `hold` or `fatal` error is thrown with every state as it was before the call, so the same call is made again.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
@@ -79,16 +80,7 @@ export function createFoldProcessor<T, S>(
   let lastAppendMs: number | null = null
   let tickedMs: number | null = null
 
-  const put = (key: string, state: S): void => {
-    states.delete(key)
-    states.set(key, state)
-  }
-  const evict = (): void => {
-    for (const key of states.keys()) {
-      if (states.size <= definition.statesMax) return
-      states.delete(key)
-    }
-  }
+  const hasRoom = (key: string): boolean => states.size < definition.statesMax || states.has(key)
   const fencedOf = (outgoing: readonly Outgoing[], { offset, appendMs }: Version): Outgoing[] => {
     const version = versionHeaders(partition, offset, appendMs)
     return outgoing.map((o) => ({ ...o, headers: [...(o.headers ?? []), ...version] }))
@@ -109,12 +101,13 @@ export function createFoldProcessor<T, S>(
       stage = 'handle'
       const key = definition.keyOf(value, record)
       if (isFolded(record, versions.get(key))) return { out: [], parked: [], isSkipped: true }
+      if (!hasRoom(key)) throw new SluiceError('SLU_HANDLER_STATE_FULL', `statesMax ${definition.statesMax}`)
       const state = states.get(key)
       const [folded, emits] = definition.fold(state ?? definition.initial(key, partition), value, record, context)
       const { outgoing, parked } = sortEmits(emits, record, definition, partitionCountOf)
       if (!before.has(key)) before.set(key, { state, version: versions.get(key) })
       versions.delete(key)
-      put(key, folded)
+      states.set(key, folded)
       return { out: fencedOf(outgoing, record), parked, isSkipped: false }
     } catch (thrown) {
       const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
@@ -135,7 +128,6 @@ export function createFoldProcessor<T, S>(
         // A state restored and not folded since may be ahead of where we read: an older version on its row would make a successor fold records again.
         const version = versions.get(key) ?? { offset: nextOffset - 1n, appendMs: lastAppendMs }
         out.push(...fencedOf(tickOutgoing(emits, key, definition, partitionCountOf), version))
-        // Replaced in place: a tick is not a use, the order of least recent use stays.
         states.set(key, next)
       } catch (thrown) {
         report(new SluiceError('SLU_HANDLER_FAILED', `tick of ${definition.name}`, thrown))
@@ -148,7 +140,9 @@ export function createFoldProcessor<T, S>(
     try {
       const restored = definition.restore(row, partition, context)
       if (restored === null) return
-      put(restored.key, restored.merge(states.get(restored.key) ?? definition.initial(restored.key, partition)))
+      // A record of it holds the partition: no other state makes room.
+      if (!hasRoom(restored.key)) return
+      states.set(restored.key, restored.merge(states.get(restored.key) ?? definition.initial(restored.key, partition)))
       const version = versionOf(row, partition)
       const known = versions.get(restored.key)
       if (version !== null && (known === undefined || version.offset > known.offset)) versions.set(restored.key, version)
@@ -168,7 +162,6 @@ export function createFoldProcessor<T, S>(
     begin: (committed, rows) => {
       nextOffset = committed?.nextOffset ?? 0n
       for (const row of rows.get(definition.stateTopic) ?? []) restoreRow(row)
-      evict()
       // No dead letters: the row stays where it is, and every start of every partition would park it again.
       const { first, count } = unreadable
       if (first !== null) report(new SluiceError(first.code, `${count} rows of ${definition.stateTopic}: what they held begins anew`, first))
@@ -202,7 +195,6 @@ export function createFoldProcessor<T, S>(
       }
       nextOffset = readTo
       lastAppendMs = records.at(-1)?.appendMs ?? lastAppendMs
-      evict()
       return effects(out, deadLetters, handled, skipped)
     },
     checkpoint: () => ({ nextOffset, metadata: '' }),

@@ -197,6 +197,18 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['fold'],
   },
   {
+    name: 'state-of-another-key-dropped',
+    invariants: ['C8'],
+    file: 'streams/fold.ts',
+    edits: [
+      [
+        "      if (!hasRoom(key)) throw new SluiceError('SLU_HANDLER_STATE_FULL', `statesMax ${definition.statesMax}`)\n",
+        '      for (const other of states.keys()) if (states.size >= definition.statesMax && !states.has(key)) states.delete(other)\n',
+      ],
+    ],
+    simulations: ['fold', 'tx-fold'],
+  },
+  {
     name: 'versions-not-looked-at',
     invariants: ['C8'],
     file: 'streams/fold.ts',
@@ -512,7 +524,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'emits-anywhere',
     invariants: ['D6'],
     file: 'streams/emits.ts',
-    edits: [['    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${String(emit.topic)}, which is not among its outputs`)\n', '']],
+    edits: [['    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${emit.topic}, which is not among its outputs`)\n', '']],
     simulations: ['map', 'task-key', 'task-partition', 'task-unordered'],
   },
   {

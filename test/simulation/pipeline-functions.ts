@@ -199,6 +199,8 @@ export interface HandlerEyes {
 export interface HandlerWorld {
   readonly dice: Dice
   readonly eyes: HandlerEyes
+  /** Of a fold, as the site is set up when a process starts. */
+  statesMax(): number
 }
 
 const outputs = (record: LogRecord, item: Item, parts: number, sum?: number): Emit[] =>
@@ -284,7 +286,7 @@ export interface State {
 
 export const stateKeyOf = (key: string, partition: number): string => `${key}/${partition}`
 
-function foldFunction({ eyes }: HandlerWorld): FoldFunction<Item, State> {
+function foldFunction({ eyes, statesMax }: HandlerWorld): FoldFunction<Item, State> {
   const isEarly = tries()
   const row = (state: State, partition: number): Emit => ({ to: 'topic', topic: 'state', key: stateKeyOf(state.key, partition), value: Buffer.from(JSON.stringify(state)) })
   return defineFunction<FoldFunction<Item, State>>({
@@ -293,7 +295,7 @@ function foldFunction({ eyes }: HandlerWorld): FoldFunction<Item, State> {
     inputs: ['in'],
     outputs: ['out', 'side', 'state'],
     stateTopic: 'state',
-    statesMax: 100,
+    statesMax: statesMax(),
     recordBytesMax: RECORD_BYTES_MAX,
     decode,
     keyOf: (item) => item.key,

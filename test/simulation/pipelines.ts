@@ -2,8 +2,8 @@
  * A seeded simulation of one function of each kind (C1–C8, D1–D6, T1–T3, R1): real runners, several members and partitions, on a log that answers when told to.
  *
  * Owns: the script of one seed: what is produced (`seed` picks the kind), which faults there are beside deaths, and the count. Profiles: outages of
- * the dead-letter and output topics, offsets set by hand back and forth, lost metadata, retention, a partition added, clocks that jump, dead letters put
- * back by operators, twice at a time; one seed in five is orderly: nobody dies, and then nothing may come out twice.
+ * the dead-letter and output topics, offsets set by hand back and forth, lost metadata, retention, a partition added, clocks that jump, folds that may hold
+ * less than they have keys, dead letters put back by operators, twice at a time; one seed in five is orderly: nobody dies, and then nothing may come out twice.
  */
 import { redrive } from '../../cli/dlq.ts'
 import type { DeadLetter } from '../../streams/redrive.ts'
@@ -68,7 +68,9 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
   const checker = kind === 'requests' ? new RequestChecker(log) : new PipelineChecker(kind, log)
   const group = new StepGroup(log, 'group', ['in'], checker)
   log.watch = checker
-  const handlers = { dice, eyes: checker }
+  // Fewer than there are keys, until operators have seen why partitions stand and raised it.
+  let isRaised = isOrderly
+  const handlers = { dice, eyes: checker, statesMax: () => (!isRaised && dice.chance(0.3) ? 2 : 100) }
   const define = (process: StepProcess): AnyFunction => (kind === 'requests' ? requestFunction(process, handlers) : functionOf(kind, process, handlers))
   const spec = { group, membersMax: 3, limits: { recordsInFlightMax: RECORDS_MAX }, define }
   const world = new PipelineWorld(log, dice, [spec], {
@@ -152,10 +154,12 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
   const isSettled = (): boolean => {
     mend()
     letOff(mend)
+    for (const member of world.members) if (member.runner.partitions().some(({ code }) => code === 'SLU_HANDLER_STATE_FULL')) world.restart(member)
     // Where nothing is held and nothing was committed there is nothing to commit.
     const isCommitted = ({ start, end }: PartitionLog, partition: number): boolean => (log.committed.get(group.key({ topic: 'in', partition }))?.nextOffset ?? start) >= end
     return checker.isDone() && (log.topics.get('in') ?? []).every(isCommitted)
   }
+  isRaised = true
   let isCalm = await world.calm(isSettled, CALM_MS)
   // D4: put back until only what cannot be handled is left. Dead letters beside an output (N2) park nothing and would be new records each time.
   for (let round = 0; isParking && round < REDRIVES_AT_LAST && isCalm; round++) {

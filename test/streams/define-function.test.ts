@@ -26,6 +26,8 @@ test('defineFunction: each wrong field is named, nothing is started with it', (t
   t.regex(problem({ ...map, kind: 'cron' }), /kind cron/)
   t.regex(problem({ ...map, decode: undefined }), /decode/)
   t.regex(problem({ ...map, kind: 'task', concurrency: 0 }), /concurrency/)
+  t.regex(problem({ ...map, kind: 'fold', statesMax: undefined }), /statesMax must be a whole number from 1/)
+  t.regex(problem({ ...map, kind: 'fold', statesMax: 0 }), /statesMax/)
   const parameters = { windowMs: 10, graceMs: 1, outOfOrdernessMs: 1, skewMs: 1, maxGapMs: 1, idleMs: 1 }
   t.regex(problem({ ...map, kind: 'window', partialsTopic: 'p', outputs: ['p'], parameters: { ...parameters, windowMs: 0 } }), /windowMs/)
   t.regex(problem({ ...map, kind: 'window', partialsTopic: 'p', outputs: ['p'], parameters: { ...parameters, graceMs: 1.5 } }), /graceMs/)
@@ -52,5 +54,5 @@ test('defineFunction: parking by key is for map and for tasks that keep order; e
   t.regex(problem({ ...task, order: 'unordered' }), /order: key or partition/)
   t.regex(problem({ ...task, once: {} }), /once/)
   t.regex(problem({ ...map, park: 'key', delivery: 'transactional' }), /exclude each other/)
-  t.regex(problem({ ...map, kind: 'fold', park: 'key' }), /not fold/)
+  t.regex(problem({ ...map, kind: 'fold', statesMax: 1, park: 'key' }), /not fold/)
 })

@@ -126,10 +126,21 @@ test('fold: a call held and made again still knows what the restored rows hold, 
   t.deepEqual(rowsOf(parked.process([record(1, { key: 'a', value: 'x' })], 3n)), [])
 })
 
-test('fold: states above the bound are dropped, the least recently used first, never the newest (C6)', (t) => {
+test('fold: a key beyond the bound holds the partition; no state is dropped and begins anew, which would replace its good row (C6, C8)', (t) => {
   const processor = fold(2)
-  processor.process(many('abac'), 4n)
-  t.deepEqual(rowsOf(processor.process(many('acb', 4), 7n)), ['a=3', 'c=2', 'b=1'])
+  t.deepEqual(rowsOf(processor.process(many('aba'), 3n)), ['a=1', 'b=1', 'a=2'])
+  for (const _ of [1, 2]) t.throws(() => processor.process(many('abc', 3), 6n), { message: /SLU_HANDLER_STATE_FULL.*statesMax 2/ })
+  t.deepEqual(rowsOf(processor.process(many('ab', 3), 5n)), ['a=3', 'b=2'])
+  t.deepEqual(processor.checkpoint(), { nextOffset: 5n, metadata: '' })
+})
+
+test('fold: more rows than states may be held: a record of a key left out holds the partition and never begins anew; what is held has all its rows (C6, C8)', (t) => {
+  const processor = fold(2)
+  const restore = processor.restore?.()
+  for (const [at, key] of ['a', 'b', 'c', 'a'].entries()) restore?.(record(at, { topic: 'counts', key, value: String(at) }))
+  processor.begin(null, new Map())
+  t.throws(() => processor.process(many('abc'), 3n), { message: /SLU_HANDLER_STATE_FULL/ })
+  t.deepEqual(rowsOf(processor.process(many('ab'), 2n)), ['a=4', 'b=2'])
 })
 
 test('fold: its tick runs every `everyMs`, never more often, and its emits are fenced too (C8)', (t) => {
