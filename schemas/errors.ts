@@ -257,6 +257,14 @@ export const errors = {
     'Correct the handler and redrive the record.',
     500,
   ),
+  SLU_HANDLER_RETRY: row(
+    'a handler asks to be tried again',
+    'retry',
+    1,
+    'Thrown by handlers of your own for what may pass by itself; the record is tried again, up to the tries of its function, then parked.',
+    'See its message; once the cause is gone, `sluice dlq retry` puts back what was parked.',
+    503,
+  ),
   SLU_HANDLER_TIMEOUT: row('a handler did not finish in time', 'retry', 1, 'Its deadline passed and it was aborted.', 'Raise the deadline or make the effect faster.', 504),
   SLU_HANDLER_STATE_FULL: row(
     'a fold has as many states as it may have',

@@ -71,6 +71,10 @@ export interface MapFunction<T> extends Named, ParkByKey {
   readonly kind: 'map'
   /** Throws a SluiceError (else SLU_RECORD_UNDECODABLE) to dead-letter the record. */
   decode(record: LogRecord, context: FunctionContext): T
+  /**
+   * A SluiceError decides by its disposition; anything else is SLU_HANDLER_FAILED, parked at once. SLU_HANDLER_RETRY asks for another try: the partition
+   * waits, the record is parked when its tries are used up (D1). It runs within the poll: a handler that never returns stops the whole process.
+   */
   handle(value: T, record: LogRecord, context: FunctionContext): readonly Emit[]
   /**
    * The partitions of a member are handled in the order of record time, to within this many ms: for a map whose input partitions end in one output
@@ -231,7 +235,11 @@ export interface TaskFunction<T> extends Named, ParkByKey {
   /** Budget of one try in ms. */
   readonly deadlineMs: number
   decode(record: LogRecord, context: FunctionContext): T
-  /** A SluiceError decides by its disposition; anything else is SLU_HANDLER_FAILED. */
+  /**
+   * A SluiceError decides by its disposition; anything else is SLU_HANDLER_FAILED, parked at once. SLU_HANDLER_RETRY asks for another try: its key waits,
+   * the record is parked when its tries are used up (D1). It must give the thread back: nothing, neither `deadlineMs` nor a signal, ends a loop that
+   * never awaits, and while it computes the whole process stands (T3).
+   */
   handle(value: T, record: LogRecord, context: TaskContext): Promise<readonly Emit[]>
   readonly once?: OnceOptions<T>
   /** Stated before the first record of any partition is handed out, e.g. a table that must be read first (R10). */

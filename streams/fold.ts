@@ -7,7 +7,8 @@
  * version of a row. A restored row says how far its key was folded: records at or below it are skipped, so a replay after a crash between
  * the transaction and the commit folds nothing twice. No state is ever dropped: its key would begin anew, and the next row would replace the good
  * one; a record of a key beyond `statesMax` holds the partition (docs/adr/0011). D6: a bad record is a dead letter and leaves the state untouched.
- * A `hold` or `fatal` error is thrown with every state as it was before the call, so the same call is made again.
+ * A `hold` or `fatal` error, or a `retry` while the record has tries left (D1), is thrown with every state as it was before the call, so the same call is
+ * made again.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
@@ -15,6 +16,7 @@ import { hasElapsed } from './elapsed.ts'
 import { assertRecordSize, sortEmits, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
+import type { Retries } from './retries.ts'
 import { outcomeOf } from './retry.ts'
 import type { Emit, FoldFunction, FunctionContext } from './define-function.ts'
 import { NO_EFFECTS, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
@@ -65,13 +67,14 @@ export function versionOf(row: LogRecord, partition: number): Version | null {
 const isFolded = (record: LogRecord, version: Version | undefined): boolean =>
   version !== undefined && record.offset <= version.offset && (record.appendMs === null || version.appendMs === null || record.appendMs <= version.appendMs)
 
-/** `report` hears of a tick that threw and of state rows that cannot be read; there is no record to park. Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. Why over 70 lines: one state machine over `states`. */
+/** `report` hears of a tick that threw and of state rows that cannot be read; there is no record to park. Throws only errors whose disposition is `hold`, `fatal` or, with `retries`, `retry`; every other ending is an effect. Why over 70 lines: one state machine over `states`. */
 export function createFoldProcessor<T, S>(
   definition: FoldFunction<T, S>,
   context: FunctionContext,
   partition: number,
   report: (error: SluiceError) => void,
   partitionCountOf?: PartitionCountOf,
+  retries: Retries | null = null,
 ): PartitionProcessor {
   const states = new Map<string, S>()
   const versions = new Map<string, Version>()
@@ -94,6 +97,8 @@ export function createFoldProcessor<T, S>(
   })
 
   const foldOne = (record: LogRecord, before: Map<string, Before<S>>): { out: Outgoing[]; parked: Parked[]; isSkipped: boolean } => {
+    const spent = retries?.spent(record) ?? null
+    if (spent !== null) return { out: [], parked: [spent], isSkipped: false }
     let stage: Parked['stage'] = 'decode'
     try {
       assertRecordSize(record, definition)
@@ -108,11 +113,13 @@ export function createFoldProcessor<T, S>(
       if (!before.has(key)) before.set(key, { state, version: versions.get(key) })
       versions.delete(key)
       states.set(key, folded)
+      retries?.over(record)
       return { out: fencedOf(outgoing, record), parked, isSkipped: false }
     } catch (thrown) {
       const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
       if (action === 'hold' || action === 'fatal') throw error
-      return { out: [], parked: [{ record, error, stage }], isSkipped: false }
+      const one = { record, error, stage }
+      return { out: [], parked: [action === 'retry' ? (retries?.again(one) ?? one) : one], isSkipped: false }
     }
   }
 

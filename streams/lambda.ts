@@ -18,6 +18,7 @@ import { createInvoker } from './lambda-invoker.ts'
 import { staleEpoch, type PartitionSink } from './partition-sink.ts'
 import { NO_PLACE, type PartitionEnvironment, type RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
+import { createRetries } from './retries.ts'
 import { retryDelayMs, sleep } from './retry.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
@@ -46,6 +47,8 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
   const { definition, environment, topic, partition, sink, abort } = options
   const share = options.places.join()
   const { clock, stats } = environment
+  /** Of the first record of a batch that is tried again. */
+  const retries = createRetries(definition.retriesMax + 1, clock.nowMs)
   /** Taken and not done with, in order. */
   let waiting: LogRecord[] = []
   let bytes = 0
@@ -61,7 +64,10 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
   const isOver = (): boolean => isStopped || isDead || abort.signal.aborted
   const done = (records: readonly LogRecord[]): void => {
     if (abort.signal.aborted) throw staleEpoch()
-    for (const record of records) bytes -= recordBytes(record)
+    for (const record of records) {
+      bytes -= recordBytes(record)
+      retries.over(record)
+    }
     waiting = waiting.slice(records.length)
     environment.onProgress()
   }
@@ -104,6 +110,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
         if (isOver()) throw staleEpoch()
         return handle(records.slice(half))
       }
+      retries.failed({ record: records[0] as LogRecord, error, stage: 'handle' })
       if (attempt <= definition.retriesMax) await rest(attempt)
       else {
         const culprits = isPartial ? records.slice(0, 1) : records
@@ -245,7 +252,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
     },
     status: () => {
       const held = sink.held()
-      const why = held ?? sink.waitsFor()
+      const why = held ?? sink.waitsFor() ?? retries.why()
       return {
         position: readTo,
         committed: committed?.nextOffset ?? null,

@@ -2,24 +2,26 @@
  * Kind `map`: one record in, emits out, no state.
  *
  * Owns: the processor of one partition. Stages per record: tick? → size → decode → handle → emits checked. Whatever a record does wrong ends
- * as a dead letter and the next record goes on (D6). A `hold` or `fatal` error is thrown to the loop: nothing of the call was sent, so the
- * same call is made again (C1). With parking by key a record behind a parked one of its key is not handled but follows it (D4).
+ * as a dead letter and the next record goes on (D6). A `hold` or `fatal` error, or a `retry` while the record has tries left (D1), is thrown to the loop:
+ * nothing of the call was sent, so the same call is made again (C1). With parking by key a record behind a parked one of its key is not handled but follows it (D4).
  */
 import type { LogRecord } from '../schemas/log.ts'
 import { assertRecordSize, sortEmits, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
+import type { Retries } from './retries.ts'
 import { outcomeOf } from './retry.ts'
 import type { FunctionContext, MapFunction } from './define-function.ts'
 import { behind, type Parking } from './parking.ts'
 import { NO_EFFECTS, type Effects, type Outgoing, type ParkEffect, type Parked, type PartitionProcessor } from './processor.ts'
 
-/** Throws only errors whose disposition is `hold` or `fatal`; every other ending is an effect. */
+/** Throws only errors whose disposition is `hold`, `fatal` or, with `retries`, `retry`; every other ending is an effect. */
 export function createMapProcessor<T>(
   definition: MapFunction<T>,
   context: FunctionContext,
   parking: Parking | null = null,
   partitionCountOf?: PartitionCountOf,
+  retries: Retries | null = null,
 ): PartitionProcessor {
   let nextOffset = 0n
 
@@ -27,6 +29,26 @@ export function createMapProcessor<T>(
   const parked = (one: Parked, attempts: number): ParkEffect => {
     parking?.park(one)
     return { kind: 'parked', parked: one, attempts }
+  }
+
+  /** What its handler makes of the record, or what it is parked with. */
+  const handleOne = (record: LogRecord): ReturnType<typeof sortEmits> | Parked => {
+    const spent = retries?.spent(record) ?? null
+    if (spent !== null) return spent
+    let stage: Parked['stage'] = 'decode'
+    try {
+      assertRecordSize(record, definition)
+      const value = definition.decode(record, context)
+      stage = 'handle'
+      const emits = sortEmits(definition.handle(value, record, context), record, definition, partitionCountOf)
+      retries?.over(record)
+      return emits
+    } catch (thrown) {
+      const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
+      if (action === 'hold' || action === 'fatal') throw error
+      const one = { record, error, stage }
+      return action === 'retry' ? (retries?.again(one) ?? one) : one
+    }
   }
 
   const processAll = (records: readonly LogRecord[], readTo: bigint): Effects => {
@@ -44,23 +66,14 @@ export function createMapProcessor<T>(
       if (look === 'settled') skipped++
       if (look === 'divert') parkedInTurn.push(parked(behind(record), 0))
       if (look !== 'handle') continue
-      let stage: Parked['stage'] = 'decode'
-      try {
-        assertRecordSize(record, definition)
-        const value = definition.decode(record, context)
-        stage = 'handle'
-        const emits = sortEmits(definition.handle(value, record, context), record, definition, partitionCountOf)
-        out.push(...emits.outgoing)
-        deadLetters.push(...emits.parked)
+      const made = handleOne(record)
+      if (!('error' in made)) {
+        out.push(...made.outgoing)
+        deadLetters.push(...made.parked)
         if (parking?.handled(record) === true) parkedInTurn.push({ kind: 'handled', record })
         handled++
-      } catch (thrown) {
-        const { action, error } = outcomeOf(thrown, stage === 'decode' ? 'SLU_RECORD_UNDECODABLE' : 'SLU_HANDLER_FAILED')
-        if (action === 'hold' || action === 'fatal') throw error
-        const one = { record, error, stage }
-        if (parking === null) deadLetters.push(one)
-        else parkedInTurn.push(parked(one, 1))
-      }
+      } else if (parking === null) deadLetters.push(made)
+      else parkedInTurn.push(parked(made, made.attempts ?? 1))
     }
     nextOffset = readTo
     const effects = effectsOf(out, deadLetters, handled, skipped)

@@ -25,6 +25,7 @@ import { createPartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import type { PartitionProcessor } from './processor.ts'
+import { createRetries, type Retries } from './retries.ts'
 import { createTaskPartition } from './task.ts'
 import { createTransactionalSink } from './transactional-sink.ts'
 import { createTransactionalWriter, type TransactionalWriter } from './transactional-writer.ts'
@@ -75,10 +76,10 @@ const partitionCounts =
   (topic) =>
     partitionsOf.get(topicPrefix + topic)
 
-function createProcessor(options: OpenPartitionOptions): PartitionProcessor {
+function createProcessor(options: OpenPartitionOptions, retries: Retries): PartitionProcessor {
   const { definition, context } = options.parts
   const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { [attributeNames.function]: definition.name })
-  if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report, partitionCounts(options.parts))
+  if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report, partitionCounts(options.parts), retries)
   const { topic, partition } = options
   if (definition.kind === 'combine') return createCombineProcessor(definition, { topic, partition, context })
   if (definition.kind === 'window')
@@ -211,7 +212,8 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
   const fenced = definition.kind === 'fold' && writer === null ? createFencedWriter(parts.driver, fencedName, () => options.prove(), abort.signal) : null
   if (fenced !== null) await sink.persist(() => fenced.open())
   if (parking !== null) await parking.open(start, committed?.metadata ?? '')
-  const processor = definition.kind === 'map' ? createMapProcessor(definition, parts.context, parking, partitionCounts(parts)) : createProcessor(options)
+  const retries = createRetries(environment.retry.attemptsMax, environment.clock.nowMs)
+  const processor = definition.kind === 'map' ? createMapProcessor(definition, parts.context, parking, partitionCounts(parts), retries) : createProcessor(options, retries)
   const rows = new Map<string, LogRecord[]>()
   // W6, W7: windows read markers back only where commit metadata is lost.
   const isRestored = committed !== null && hasWindowMetadata(definition, committed.metadata)
@@ -240,6 +242,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
     fenced,
     transactional,
     parking,
+    retries,
     abort,
     endOffset: options.endOffset,
     aligned: parts.aligned,

@@ -16,6 +16,7 @@ import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { Alignment } from './alignment.ts'
 import { slices, type Chunk } from './chunks.ts'
 import { carrierOf } from './emits.ts'
+import type { Retries } from './retries.ts'
 import { retryDelayMs, sleep } from './retry.ts'
 import { traced, type PartitionSink } from './partition-sink.ts'
 import type { FencedWriter } from './fenced-writer.ts'
@@ -43,6 +44,8 @@ export interface PartitionLoopOptions {
   readonly transactional: (TransactionalSink & { close(): Promise<void> }) | null
   /** D4; null = a dead letter holds nothing back. */
   readonly parking: Parking | null
+  /** Of the processor: what it asks to be given again. */
+  readonly retries: Retries
   readonly abort: AbortController
   /** The end of the log as last seen. */
   readonly endOffset: () => bigint | null
@@ -63,7 +66,7 @@ function linksOf(records: readonly LogRecord[]): Readonly<Record<string, string>
 
 /** Why over 70 lines: one state machine over the queue and the acknowledged checkpoint. */
 export function createPartitionLoop(options: PartitionLoopOptions): RunningPartition {
-  const { environment, processor, sink, fenced, transactional, parking, abort, topic, partition, aligned } = options
+  const { environment, processor, sink, fenced, transactional, parking, retries, abort, topic, partition, aligned } = options
   const { clock, telemetry, stats } = environment
   const queue: Chunk[] = []
   const attributes = {
@@ -140,19 +143,21 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     environment.onProgress()
   }
 
-  /** A held handler is asked again with the same records: nothing of the call was sent. */
+  /** A handler that is held, or asks for it (D1: each record up to its tries), is asked again with the same records: nothing of the call was sent. */
   const processChunk = async (chunk: Chunk): Promise<Effects> => {
     for (let attempt = 1; ; attempt++) {
       try {
         const effects = processor.process(chunk.records, chunk.readTo)
         if (attempt > 1) sink.hold(null)
+        retries.clear()
         return effects
       } catch (thrown) {
         const error = asSluiceError(thrown, 'SLU_INTERNAL')
-        if (error.disposition !== 'hold') throw error
-        sink.hold(error)
+        const isHold = error.disposition === 'hold'
+        if (!isHold && (error.disposition !== 'retry' || retries.why() === null)) throw error
+        sink.hold(isHold ? error : null)
         stats.retries++
-        await sleep(clock, retryDelayMs(attempt, environment.retry, environment.random), abort.signal)
+        await sleep(clock, retryDelayMs(isHold ? attempt : retries.latest(), environment.retry, environment.random), abort.signal)
         if (abort.signal.aborted || isStopped) throw new SluiceError('SLU_LOG_STALE_EPOCH', 'given up while held', error)
       }
     }
@@ -313,7 +318,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     },
     status: () => {
       const held = sink.held()
-      const why = held ?? sink.waitsFor()
+      const why = held ?? sink.waitsFor() ?? retries.why()
       return {
         position,
         committed: committed?.nextOffset ?? null,

@@ -133,7 +133,7 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
   })
 
   const toDeadLetter = (parked: Parked, attempts: number, isShort: boolean, order: bigint | null = null): OutRecord =>
-    deadLetterRecord(parked, factsFor(parked.record, '.dlq'), attempts, isShort, order)
+    deadLetterRecord(parked, factsFor(parked.record, '.dlq'), parked.attempts ?? attempts, isShort, order)
 
   const wasParked = ({ error }: Parked): void => {
     stats.deadLetters++

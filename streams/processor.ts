@@ -24,6 +24,8 @@ export interface Parked {
   readonly record: LogRecord
   readonly error: SluiceError
   readonly stage: 'decode' | 'handle' | 'window' | 'send'
+  /** Tries it had, where it was tried again within one call of the processor's; else who writes it knows. */
+  readonly attempts?: number
 }
 
 /** What the DLQ is told of a record where parking goes by key (D4). */

@@ -29,6 +29,7 @@ import type { Places } from './places.ts'
 import type { Parked } from './processor.ts'
 import { behind, type Parking } from './parking.ts'
 import type { Leavings, TransactionalSink } from './transactional-sink.ts'
+import { createRetries } from './retries.ts'
 import { outcomeOf, retryDelayMs } from './retry.ts'
 
 /** How long an aborted handler may still answer. */
@@ -71,8 +72,6 @@ interface Work<T> {
   readonly digest: string
   /** Tries begun. */
   attempt: number
-  /** Tries that failed and count. */
-  failures: number
   /** Tries after which it has to wait for another, those that do not count among them. */
   rests: number
   controller: AbortController | null
@@ -88,7 +87,6 @@ const workOf = <T>(record: LogRecord, value: T, id: string, digest: string): Wor
   id,
   digest,
   attempt: 0,
-  failures: 0,
   rests: 0,
   controller: null,
   isCancelled: false,
@@ -101,6 +99,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const mark = createLowWaterMark(options.start)
   const order = createKeyOrder<Work<T>>(definition.once !== undefined && definition.order === 'unordered' ? 'key' : definition.order, definition.concurrency)
   const share = options.places.join()
+  const retries = createRetries(environment.retry.attemptsMax, clock.nowMs)
   const byId = new Map<string, Set<Work<T>>>()
   const appends = new Map<bigint, number>()
   const attributes = {
@@ -151,6 +150,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const done = (record: LogRecord): void => {
     if (abort.signal.aborted) return
     mark.done(record.offset)
+    retries.over(record)
     appends.delete(record.offset)
     bytes -= recordBytes(record)
   }
@@ -385,7 +385,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
         sink.hold(error)
         return false
       }
-      if (action === 'retry' && ++work.failures < environment.retry.attemptsMax) return false
+      if (action === 'retry' && retries.failed({ record: work.record, error, stage: 'handle' }) < environment.retry.attemptsMax) return false
       return endParked(work, error, parking !== null && error.code === 'SLU_LOG_RECORD_TOO_LARGE' ? 'send' : 'handle', work.attempt)
     }
   }
@@ -520,7 +520,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     },
     status: () => {
       const held = sink.held()
-      const why = held ?? sink.waitsFor()
+      const why = held ?? sink.waitsFor() ?? retries.why()
       return {
         position,
         committed: committed?.nextOffset ?? null,

@@ -139,7 +139,12 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'hold-spends-tries',
     invariants: ['C5', 'D1'],
     file: 'streams/task.ts',
-    edits: [['        sink.hold(error)\n        return false\n', '        sink.hold(error)\n        work.failures++\n        return false\n']],
+    edits: [
+      [
+        '        sink.hold(error)\n        return false\n',
+        "        sink.hold(error)\n        retries.failed({ record: work.record, error, stage: 'handle' })\n        return false\n",
+      ],
+    ],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
@@ -361,8 +366,34 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'tries-without-end',
     invariants: ['D1'],
     file: 'streams/task.ts',
-    edits: [["if (action === 'retry' && ++work.failures < environment.retry.attemptsMax) return false", "if (action === 'retry') return false"]],
+    edits: [
+      [
+        "if (action === 'retry' && retries.failed({ record: work.record, error, stage: 'handle' }) < environment.retry.attemptsMax) return false",
+        "if (action === 'retry') return false",
+      ],
+    ],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
+  },
+  {
+    name: 'map-gives-up-at-once',
+    invariants: ['D1'],
+    file: 'streams/map.ts',
+    edits: [["return action === 'retry' ? (retries?.again(one) ?? one) : one", 'return one']],
+    simulations: ['map', 'tx-map', 'park-map'],
+  },
+  {
+    name: 'tried-again-once-spent',
+    invariants: ['D1'],
+    file: 'streams/map.ts',
+    edits: [['    if (spent !== null) return spent\n', '']],
+    simulations: ['map', 'tx-map', 'park-map'],
+  },
+  {
+    name: 'fold-gives-up-at-once',
+    invariants: ['D1', 'C8'],
+    file: 'streams/fold.ts',
+    edits: [["action === 'retry' ? (retries?.again(one) ?? one) : one", 'one']],
+    simulations: ['fold', 'tx-fold'],
   },
   {
     name: 'attempts-not-told',

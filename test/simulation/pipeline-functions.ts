@@ -170,7 +170,7 @@ export function endingOf(kind: PlainKind, record: LogRecord): Ending {
     case 'big':
       return letter('SLU_LOG_RECORD_TOO_LARGE', SEND)
     case 'hopeless':
-      return isTask ? letter('SLU_LOG_UNREACHABLE', HANDLE, RETRY.attemptsMax) : letter('SLU_LOG_UNREACHABLE')
+      return letter('SLU_LOG_UNREACHABLE', HANDLE, RETRY.attemptsMax)
     case 'slow':
     case 'deaf':
       return isTask ? letter('SLU_HANDLER_TIMEOUT', HANDLE, RETRY.attemptsMax) : { fate, parts: 1, letter: null }
@@ -272,6 +272,7 @@ function mapFunction({ eyes, dice }: HandlerWorld): MapFunction<Item> {
     handle: (item, record) => {
       const fate = fateOf(record)
       if (fate === 'held' && isEarly(coordinateOf(record), TRIES_HELD)) throw new SluiceError('SLU_EGRESS_HOLD', item.id)
+      if (fate === 'flaky' && isEarly(coordinateOf(record), RETRY.attemptsMax - 1)) throw new SluiceError('SLU_HANDLER_RETRY', item.id)
       eyes.handled(record)
       return act(fate, record, item)
     },
@@ -303,6 +304,7 @@ function foldFunction({ eyes, statesMax }: HandlerWorld): FoldFunction<Item, Sta
     fold: (state, item, record) => {
       const fate = fateOf(record)
       if (fate === 'held' && isEarly(coordinateOf(record), TRIES_HELD)) throw new SluiceError('SLU_EGRESS_HOLD', item.id)
+      if (fate === 'flaky' && isEarly(coordinateOf(record), RETRY.attemptsMax - 1)) throw new SluiceError('SLU_HANDLER_RETRY', item.id)
       eyes.handled(record)
       const next = { key: item.key, sum: state.sum + item.n, count: state.count + 1 }
       return [next, [row(next, record.partition), ...act(fate, record, item, next.sum)]]

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import test from 'ava'
+import { SluiceError } from '../../schemas/errors.ts'
 import { defineFunction, LAMBDA_DEFAULTS, type LambdaContext, type LambdaFunction } from '../../streams/define-function.ts'
 import type { LambdaKafkaEvent, LambdaKafkaRecord } from '../../streams/lambda-event.ts'
-import { headerOf, runnerWorld } from '../helpers/runner-world.ts'
+import { headerOf, runnerWorld, text } from '../helpers/runner-world.ts'
 
 const TOPICS: Parameters<typeof runnerWorld>[0] = { in: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] }
 const textOf = (r: LambdaKafkaRecord): string => Buffer.from(r.value ?? '', 'base64').toString()
@@ -222,5 +223,28 @@ test('lambda: a copy that another function parked is skipped, never in an event 
   await runner.start()
   await w.until('drained', () => runner.drained())
   t.deepEqual([seen, runner.stats().skipped], [['a', 'b'], 1])
+  await runner.stop(100)
+})
+
+test('lambda: while a record is tried again, the partition says which, why, how often and for how long; once it is parked it says nothing (D1, W9)', async (t) => {
+  const w = runnerWorld(TOPICS)
+  w.log.append(['a', 'poison', 'b'].map((value) => ({ topic: 'in', partition: 0, key: null, value: Buffer.from(value) })))
+  const runner = w.runner(
+    lambda((event) => {
+      if (recordsIn(event).map(textOf).includes('poison')) throw new SluiceError('SLU_HANDLER_RETRY', 'no disk')
+    }),
+    'p',
+  )
+  await runner.start()
+  const first = () => runner.partitions().find(({ partition }) => partition === 0)
+  await w.until('told', () => first()?.reason !== undefined)
+  t.deepEqual([first()?.code, first()?.state], ['SLU_HANDLER_RETRY', 'running'])
+  t.regex(first()?.reason ?? '', /no disk: offset 1 failed 1 of 3 tries, the first \d+ ms ago/)
+  await w.until('drained', () => runner.drained())
+  t.is(first()?.reason, undefined)
+  t.deepEqual(
+    w.log.dump('in.dlq').map((r) => [text(r), headerOf(r, 'sluice.error.code'), headerOf(r, 'sluice.attempts')]),
+    [['poison', 'SLU_HANDLER_RETRY', '3']],
+  )
   await runner.stop(100)
 })

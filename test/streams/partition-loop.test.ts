@@ -3,6 +3,7 @@ import { SluiceError } from '../../schemas/errors.ts'
 import { CHUNK_RECORDS_MAX } from '../../streams/chunks.ts'
 import { createPartitionLoop } from '../../streams/partition-loop.ts'
 import { NO_EFFECTS, type Effects, type PartitionProcessor } from '../../streams/processor.ts'
+import { createRetries } from '../../streams/retries.ts'
 import { committedAt, partitionWorld, settle, valueOf, type PartitionWorld } from '../helpers/partition-environment.ts'
 import { record } from '../helpers/records.ts'
 
@@ -57,6 +58,7 @@ function loopOf(w: PartitionWorld, processor: PartitionProcessor, effects = NO_E
     endOffset: end,
     transactional: null,
     parking: null,
+    retries: createRetries(5, () => 0),
     aligned: null,
   })
 }

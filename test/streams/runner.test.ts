@@ -4,6 +4,7 @@ import type { ConsumerEvents, LogConsumer } from '../../schemas/log.ts'
 import type { Telemetry } from '../../schemas/ports.ts'
 import {
   defineFunction,
+  type AnyFunction,
   type CombineFunction,
   type FoldFunction,
   type MapFunction,
@@ -539,4 +540,77 @@ test('runner: what keeps the member from its log is logged with its code once a 
   t.deepEqual([reasons(), runner.trouble()], [[null, null], null])
   t.deepEqual(w.fatal, [])
   t.deepEqual(lines, ['error SLU_LOG_LISTENER: the listener speaks another protocol: kafka-1:9093 SLU_LOG_LISTENER', 'info upper: the log answers again'])
+})
+
+test('runner: a handler of any kind that asks for another try is given it in order, up to its tries, then parked with their number; what it waits for is told (D1, W9)', async (t) => {
+  const failures = (): ((value: string) => void) => {
+    const seen = new Map<string, number>()
+    return (value) => {
+      seen.set(value, (seen.get(value) ?? 0) + 1)
+      if (value === 'hopeless' || (value === 'flaky' && (seen.get(value) as number) < 3)) throw new SluiceError('SLU_HANDLER_RETRY', `disk of ${value}`)
+    }
+  }
+  const emit = (value: string) => [{ to: 'topic' as const, topic: 'out', key: 'k', value: Buffer.from(value) }]
+  const base = { name: 'f', inputs: ['in'], outputs: ['out'], decode: text }
+  const kinds: Record<string, () => AnyFunction> = {
+    map: () => {
+      const act = failures()
+      return defineFunction<MapFunction<string>>({ ...base, kind: 'map', handle: (value) => (act(value), emit(value)) })
+    },
+    'transactional map': () => {
+      const act = failures()
+      return defineFunction<MapFunction<string>>({ ...base, kind: 'map', delivery: 'transactional', handle: (value) => (act(value), emit(value)) })
+    },
+    'map that parks by key': () => {
+      const act = failures()
+      return defineFunction<MapFunction<string>>({ ...base, kind: 'map', park: 'key', handle: (value) => (act(value), emit(value)) })
+    },
+    task: () => {
+      const act = failures()
+      return defineFunction<TaskFunction<string>>({
+        ...base,
+        kind: 'task',
+        order: 'partition',
+        concurrency: 1,
+        deadlineMs: 1000,
+        handle: async (value) => (act(value), emit(value)),
+      })
+    },
+    fold: () => {
+      const act = failures()
+      return defineFunction<FoldFunction<string, number>>({
+        ...base,
+        kind: 'fold',
+        stateTopic: 'out',
+        statesMax: 10,
+        keyOf: () => 'k',
+        initial: () => 0,
+        fold: (state, value) => (act(value), [state + 1, emit(`${value}${state + 1}`)]),
+        restore: () => null,
+      })
+    },
+  }
+  for (const [kind, define] of Object.entries(kinds)) {
+    const w = runnerWorld({ in: 1, out: [1, { cleanup: kind === 'fold' ? 'compact' : 'delete' }], 'in.dlq': [1, { timestampType: 'CreateTime' }], 'out.dlq': 1 })
+    w.log.append(['a', 'flaky', 'hopeless', 'b', 'hopeless'].map((value, i) => ({ topic: 'in', partition: 0, key: Buffer.from(`k${i}`), value: Buffer.from(value) })))
+    const runner = w.runner(define(), 'p')
+    await runner.start()
+    await w.until(`${kind}: the hopeless one is tried again`, () => runner.partitions()[0]?.reason?.includes('offset 2 failed') === true)
+    const [row] = runner.partitions()
+    t.deepEqual([row?.code, row?.state], ['SLU_HANDLER_RETRY', 'running'], kind)
+    t.regex(row?.reason ?? '', /disk of hopeless: offset 2 failed [12] of 3 tries, the first \d+ ms ago/, kind)
+    await w.until(`${kind}: drained`, () => runner.drained())
+    t.deepEqual(w.log.dump('out').map(text), kind === 'fold' ? ['a1', 'flaky2', 'b3'] : ['a', 'flaky', 'b'], kind)
+    t.deepEqual(
+      w.log.dump('in.dlq').map((r) => [headerOf(r, 'sluice.error.code'), headerOf(r, 'sluice.attempts'), headerOf(r, '__connect.errors.stage')]),
+      [
+        ['SLU_HANDLER_RETRY', '3', 'TASK_PUT'],
+        ['SLU_HANDLER_RETRY', '3', 'TASK_PUT'],
+      ],
+      kind,
+    )
+    t.is(runner.partitions()[0]?.reason, undefined, kind)
+    await runner.stop(100)
+    t.deepEqual(w.fatal, [])
+  }
 })
