@@ -53,7 +53,7 @@ export class Cell {
   constructor(facts: CellFacts, roster: Roster, contributorsMax: number) {
     this.facts = facts
     this.roster = roster
-    this.contributors = new Contributors(contributorsMax)
+    this.contributors = new Contributors(contributorsMax, roster.slots)
   }
 
   /** Adds what was taken of a record for this cell, by the numbers of its roster. */
@@ -88,6 +88,7 @@ export class Cell {
   aggregate(sourcePartition: number, codecs: Codecs): Aggregate {
     const { contributors, roster } = this
     const histogram = this.histogram.toRecord()
+    roster.slots = contributors.slots
     const present = contributors.present(roster.contributors.sorted())
     const devices = roster.devices.sorted().filter((number) => this.hasDevice[number] === 1)
     return {
@@ -99,7 +100,7 @@ export class Cell {
       lastMs: this.lastMs,
       histogram,
       members: roster.members(sourcePartition, present, devices, codecs),
-      ...writeColumns(contributors, present, histogram.offset, histogram.scale),
+      ...writeColumns(contributors, present, histogram.offset, histogram.scale, histogram.counts.length),
       contributorOverflow: this.isOverflown || contributors.isOverflown,
     }
   }

@@ -5,11 +5,11 @@
  * itself would ask for memory without bound). Why columns: a cell by device has hundreds of contributors with a few buckets each; as one array of
  * counts from the histogram's offset on, most of it was zeros, and a fifth of the cost of a window went into them.
  * Contributor i stands at place i of `sums`, `counts` and `bucketsOf`; its buckets follow those of i − 1 in `bucketIndexes` (from the histogram's offset
- * on) and `bucketCounts`. Doubles, little endian: exact to 2^53.
+ * on) and `bucketCounts`. Little endian. Counts are exact to 2^53, in as few bytes as the largest of a column needs; its first byte says how many.
  */
 import { SluiceError } from '../../schemas/errors.ts'
 import type { CellMembers, ContributorFact, Histogram, WindowPartial } from '../../schemas/records.ts'
-import type { Buckets, Contributors } from './contributors.ts'
+import type { Contributors } from './contributors.ts'
 import { BUCKETS_MAX } from './exponential-histogram.ts'
 
 export interface ContributorColumns {
@@ -22,7 +22,7 @@ export interface ContributorColumns {
 
 type Fields = Pick<WindowPartial, 'contributorSums' | 'contributorCounts' | 'contributorBuckets' | 'bucketIndexes' | 'bucketCounts'>
 
-const bytesOf = (column: Float64Array | Uint8Array): Buffer => Buffer.from(column.buffer, column.byteOffset, column.byteLength)
+const bytesOf = (column: Float64Array | Uint8Array | Uint16Array | Uint32Array): Buffer => Buffer.from(column.buffer, column.byteOffset, column.byteLength)
 
 /** A copy, so that it is aligned. */
 const doublesOf = (bytes: Buffer): Float64Array => {
@@ -31,34 +31,76 @@ const doublesOf = (bytes: Buffer): Float64Array => {
   return column
 }
 
-/** `numbers` of `contributors`, in that order; `offset` and `scale` are those of the histogram's positive side. */
-export function writeColumns(contributors: Contributors, numbers: readonly number[], offset: number, scale: number): Fields {
+/** Whole numbers ≥ 0, the bytes of each before them. */
+function narrowed(column: Float64Array): Buffer {
+  let most = 0
+  for (let i = 0; i < column.length; i++) if ((column[i] as number) > most) most = column[i] as number
+  const width = most < 2 ** 8 ? 1 : most < 2 ** 16 ? 2 : most < 2 ** 32 ? 4 : 8
+  const narrow = width === 1 ? Uint8Array.from(column) : width === 2 ? Uint16Array.from(column) : width === 4 ? Uint32Array.from(column) : column
+  const bytes = Buffer.allocUnsafe(1 + narrow.byteLength)
+  bytes[0] = width
+  bytes.set(bytesOf(narrow), 1)
+  return bytes
+}
+
+/** Null: not `places` numbers. */
+function widened(bytes: Buffer, places: number): Float64Array | null {
+  const width = bytes[0]
+  if (bytes.length !== 1 + places * (width ?? 0)) return null
+  if (width === 8) return doublesOf(bytes.subarray(1))
+  const column = new Float64Array(places)
+  if (width === 1) for (let i = 0; i < places; i++) column[i] = bytes[1 + i] as number
+  else if (width === 2) for (let i = 0; i < places; i++) column[i] = bytes.readUInt16LE(1 + 2 * i)
+  else if (width === 4) for (let i = 0; i < places; i++) column[i] = bytes.readUInt32LE(1 + 4 * i)
+  else return null
+  return column
+}
+
+/** `numbers` of `contributors`, in that order; `offset` and `scale` are those of the histogram's positive side, `width` its buckets. */
+export function writeColumns(contributors: Contributors, numbers: readonly number[], offset: number, scale: number, width: number): Fields {
   const n = numbers.length
   const [sums, counts, bucketsOf] = [new Float64Array(n), new Float64Array(n), new Uint8Array(n)]
-  const buckets: Buckets[] = []
-  let places = 0
-  for (let i = 0; i < n; i++) {
-    const number = numbers[i] as number
-    const own = contributors.bucketsOf(number, scale)
-    sums[i] = contributors.sumOf(number)
-    counts[i] = contributors.countOf(number)
-    bucketsOf[i] = own.indexes.length
-    places += own.indexes.length
-    buckets.push(own)
+  const placeOf: number[] = []
+  numbers.forEach((number, place) => {
+    placeOf[number] = place
+    sums[place] = contributors.sumOf(number)
+    counts[place] = contributors.countOf(number)
+  })
+  // Sorted by bucket, then dealt out to the contributors in that order: each has its own in ascending order, whatever the table's.
+  const pairs = contributors.buckets(scale)
+  const total = pairs.counts.length
+  const order = new Int32Array(total)
+  const starts = new Int32Array(width + 1)
+  for (let i = 0; i < total; i++) {
+    const at = (pairs.buckets[i] as number) - offset + 1
+    starts[at] = (starts[at] as number) + 1
+    const place = placeOf[pairs.numbers[i] as number] as number
+    bucketsOf[place] = (bucketsOf[place] as number) + 1
   }
-  const [bucketIndexes, bucketCounts] = [new Uint8Array(places), new Float64Array(places)]
-  let at = 0
-  for (const own of buckets)
-    for (let b = 0; b < own.indexes.length; b++, at++) {
-      bucketIndexes[at] = (own.indexes[b] as number) - offset
-      bucketCounts[at] = own.counts[b] as number
-    }
+  for (let at = 0; at < width; at++) starts[at + 1] = (starts[at + 1] as number) + (starts[at] as number)
+  for (let i = 0; i < total; i++) {
+    const at = (pairs.buckets[i] as number) - offset
+    const to = starts[at] as number
+    starts[at] = to + 1
+    order[to] = i
+  }
+  const next = new Int32Array(n + 1)
+  for (let place = 0; place < n; place++) next[place + 1] = (next[place] as number) + (bucketsOf[place] as number)
+  const [bucketIndexes, bucketCounts] = [new Uint8Array(total), new Float64Array(total)]
+  for (let i = 0; i < total; i++) {
+    const pair = order[i] as number
+    const place = placeOf[pairs.numbers[pair] as number] as number
+    const to = next[place] as number
+    next[place] = to + 1
+    bucketIndexes[to] = (pairs.buckets[pair] as number) - offset
+    bucketCounts[to] = pairs.counts[pair] as number
+  }
   return {
     contributorSums: bytesOf(sums),
-    contributorCounts: bytesOf(counts),
+    contributorCounts: narrowed(counts),
     contributorBuckets: bytesOf(bucketsOf),
     bucketIndexes: bytesOf(bucketIndexes),
-    bucketCounts: bytesOf(bucketCounts),
+    bucketCounts: narrowed(bucketCounts),
   }
 }
 
@@ -68,15 +110,15 @@ export function readColumns(fields: Fields, contributors: number, histogram: His
     throw new SluiceError('SLU_RECORD_UNDECODABLE', `WindowPartial: ${why}`)
   }
   const { contributorBuckets: bucketsOf, bucketIndexes } = fields
-  const doubles = (bytes: Buffer, places: number, what: string): Float64Array =>
-    bytes.length === places * 8 ? doublesOf(bytes) : refuse(`${bytes.length} bytes of ${what} for ${places} places`)
+  const counted = (bytes: Buffer, places: number, what: string): Float64Array => widened(bytes, places) ?? refuse(`${bytes.length} bytes of ${what} for ${places} places`)
   if (bucketsOf.length !== contributors) refuse(`${bucketsOf.length} contributors, ${contributors} names`)
+  if (fields.contributorSums.length !== contributors * 8) refuse(`${fields.contributorSums.length} bytes of sums for ${contributors} places`)
   const columns = {
-    sums: doubles(fields.contributorSums, contributors, 'sums'),
-    counts: doubles(fields.contributorCounts, contributors, 'counts'),
+    sums: doublesOf(fields.contributorSums),
+    counts: counted(fields.contributorCounts, contributors, 'counts'),
     bucketsOf,
     bucketIndexes,
-    bucketCounts: doubles(fields.bucketCounts, bucketIndexes.length, 'bucket counts'),
+    bucketCounts: counted(fields.bucketCounts, bucketIndexes.length, 'bucket counts'),
   }
   let buckets = 0
   for (let i = 0; i < contributors; i++) {

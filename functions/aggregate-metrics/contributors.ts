@@ -2,43 +2,37 @@
  * Who contributed what to a cell (egress.md §2): stays inside the site, so that the gate can apply its rules.
  *
  * Owns: sum, count and positive buckets per contributor, at the scale of the cell's histogram; the bound (beyond it the overflow flag holds the cell
- * at the gate). Contributors go by their numbers in the cell's roster: sums and counts are columns. Buckets are sparse, for a contributor has few of
- * a cell's; the one that its values last went to is counted in columns too and put among the others when a value goes elsewhere.
+ * at the gate). Contributors go by their numbers in the cell's roster.
  * A contributor's zero and negative values count in `sum` and `count` only: its buckets are those of the histogram's positive side.
  */
+import { BucketTable, type Pairs } from './bucket-table.ts'
 import { NOT_POSITIVE, SCALE_MAX } from './exponential-histogram.ts'
 import type { Taken } from './taken.ts'
 
-/** A contributor's buckets at `scale`; `counts[i]` values in `indexes[i]`. */
-export interface Buckets {
-  scale: number
-  readonly indexes: number[]
-  readonly counts: number[]
-}
-
-/** Numbers a contributor has in `columns`, side by side: a value touches all of them. */
-const WIDTH = 4
+/** Numbers a contributor has in `columns`, side by side: a value touches both. */
+const WIDTH = 2
 /** 0: it contributed nothing yet; NaN: the bound leaves it out. */
 const COUNT = 0
 const SUM = 1
-/** The bucket, at `scale`, of its last positive value, and how many went to it in a row; not among `buckets` yet. */
-const LAST_BUCKET = 2
-const IN_A_ROW = 3
-/** More in a row are settled in between: as small integers they need no object. */
-const IN_A_ROW_MAX = 2 ** 30
 
 export class Contributors {
   isOverflown = false
   size = 0
   private readonly max: number
-  /** That of the last buckets. */
-  private scale = SCALE_MAX
   /** By number. */
   private columns = new Float64Array(0)
-  private readonly buckets: (Buckets | undefined)[] = []
+  private readonly table: BucketTable
+  /** That of the table. */
+  private scale = SCALE_MAX
 
-  constructor(max: number) {
+  /** `slots` of the table to begin with: those it had at the end of a window like this one. */
+  constructor(max: number, slots?: number) {
     this.max = max
+    this.table = new BucketTable(slots)
+  }
+
+  get slots(): number {
+    return this.table.slots
   }
 
   /** Makes room for the numbers below `numbers`. */
@@ -51,8 +45,8 @@ export class Contributors {
 
   /** Adds the values of one cell of a record, for whose contributors there is room; `scale` = the cell's with them in it. */
   addAll({ n, values, indexes, contributors }: Taken, scale: number): void {
-    if (this.scale !== scale) this.fall(scale)
-    const { columns } = this
+    this.fall(scale)
+    const { columns, table } = this
     const shift = SCALE_MAX - scale
     for (let i = 0; i < n; i++) {
       const number = contributors[i] as number
@@ -62,15 +56,7 @@ export class Contributors {
       columns[at + COUNT] = count + 1
       columns[at + SUM] = (columns[at + SUM] as number) + (values[i] as number)
       const index = indexes[i] as number
-      if (index === NOT_POSITIVE) continue
-      const bucket = index >> shift
-      const inARow = columns[at + IN_A_ROW] as number
-      if (columns[at + LAST_BUCKET] === bucket && inARow < IN_A_ROW_MAX) columns[at + IN_A_ROW] = inARow + 1
-      else {
-        if (inARow > 0) this.settle(number)
-        columns[at + LAST_BUCKET] = bucket
-        columns[at + IN_A_ROW] = 1
-      }
+      if (index !== NOT_POSITIVE) table.add(number, index >> shift, 1)
     }
   }
 
@@ -88,10 +74,10 @@ export class Contributors {
     return this.columns[number * WIDTH + COUNT] as number
   }
 
-  /** Buckets of one that contributed, at `scale`, the cell's last. */
-  bucketsOf(number: number, scale: number): Buckets {
-    if (this.scale !== scale) this.fall(scale)
-    return this.settle(number)
+  /** Who has how many values in which bucket, at `scale`, the cell's last. */
+  buckets(scale: number): Pairs {
+    this.fall(scale)
+    return this.table.all()
   }
 
   private enter(number: number): boolean {
@@ -104,42 +90,10 @@ export class Contributors {
     return false
   }
 
-  /** Puts what is counted in columns among the buckets. */
-  private settle(number: number): Buckets {
-    const { columns } = this
-    const buckets = (this.buckets[number] ??= { scale: this.scale, indexes: [], counts: [] })
-    lower(buckets, this.scale)
-    const inARow = (columns[number * WIDTH + IN_A_ROW] as number) | 0
-    if (inARow > 0) bump(buckets, (columns[number * WIDTH + LAST_BUCKET] as number) | 0, inARow)
-    columns[number * WIDTH + IN_A_ROW] = 0
-    return buckets
-  }
-
   /** Scales only fall, and a few times a window. */
   private fall(scale: number): void {
-    const { columns } = this
-    for (let at = LAST_BUCKET; at < columns.length; at += WIDTH) columns[at] = (columns[at] as number) >> (this.scale - scale)
+    if (this.scale === scale) return
+    this.table.coarsen(this.scale - scale)
     this.scale = scale
-  }
-}
-
-/** Brings buckets down to `scale`, merging those that fall together. */
-function lower(buckets: Buckets, scale: number): void {
-  const steps = buckets.scale - scale
-  if (steps <= 0) return
-  buckets.scale = scale
-  const { indexes, counts } = buckets
-  const before = indexes.length
-  const old = indexes.splice(0, before)
-  const oldCounts = counts.splice(0, before)
-  old.forEach((index, i) => bump(buckets, index >> steps, oldCounts[i] as number))
-}
-
-function bump({ indexes, counts }: Buckets, index: number, count: number): void {
-  const at = indexes.indexOf(index)
-  if (at >= 0) counts[at] = (counts[at] as number) + count
-  else {
-    indexes.push(index)
-    counts.push(count)
   }
 }

@@ -48,6 +48,8 @@ const areSame = (a: readonly number[], b: readonly number[]): boolean => {
 export class Roster {
   readonly contributors: Names = new Names()
   readonly devices: Names = new Names()
+  /** What a window like the last one needs of `Contributors`. */
+  slots: number | undefined = undefined
   private readonly encoded = new Map<number, Encoded>()
   private emissions = 0
 

@@ -79,7 +79,8 @@ function factsOf(slots: readonly CellPartial[], { contributors, places }: Union,
     }
   })
   return contributors.map((id, place) => {
-    const bucketCounts = new Array<number>(ends[place] as number)
+    const bucketCounts: number[] = []
+    bucketCounts.length = ends[place] as number
     const from = place * width
     for (let at = 0; at < bucketCounts.length; at++) {
       const count = buckets[from + at] as number

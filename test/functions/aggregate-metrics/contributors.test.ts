@@ -14,8 +14,8 @@ function add(c: Contributors, number: number, value: number, index: number, scal
   c.addAll(taken, scale)
 }
 const buckets = (c: Contributors, number: number, scale: number): Record<number, number> => {
-  const { indexes, counts } = c.bucketsOf(number, scale)
-  return Object.fromEntries(indexes.map((index, i) => [index, counts[i] as number]))
+  const { numbers, buckets: indexes, counts } = c.buckets(scale)
+  return Object.fromEntries([...numbers].flatMap((one, i) => (one === number ? [[indexes[i] as number, counts[i] as number]] : [])))
 }
 
 test('contributors: buckets follow the histogram down to its scale, those counted last too', (t) => {

@@ -19,6 +19,7 @@ const readOf = (more: Partial<WindowPartial> = {}) => read(codecs.encode('Window
 test('partial-reader: a partial whose numbers contradict each other is undecodable, and never sizes memory (D6)', (t) => {
   const h = partial().histogram
   const doubles = (...values: number[]): Buffer => Buffer.from(Float64Array.from(values).buffer)
+  const counts = (...values: number[]): Buffer => Buffer.concat([Buffer.from([8]), doubles(...values)])
   const places = (...values: number[]): Buffer => Buffer.from(values)
   const broken: Partial<WindowPartial>[] = [
     { histogram: { ...h, scale: 21 } },
@@ -30,16 +31,19 @@ test('partial-reader: a partial whose numbers contradict each other is undecodab
     { members: Buffer.from([255]) },
     { contributorSums: doubles(1) },
     { contributorSums: Buffer.alloc(17) },
-    { contributorCounts: doubles(1, 0) },
-    { contributorCounts: doubles(1, NaN) },
+    { contributorCounts: counts(1, 0) },
+    { contributorCounts: counts(1, NaN) },
     { contributorBuckets: places(1, 2) },
     { contributorBuckets: places(255, 0) },
     { bucketIndexes: places(0, 200) },
     { bucketIndexes: places(0, 1) },
-    { bucketCounts: doubles(1, 2) },
-    { bucketCounts: doubles(1, 0) },
-    { bucketCounts: doubles(1, -1) },
-    { bucketCounts: doubles(1) },
+    { bucketCounts: counts(1, 2) },
+    { bucketCounts: counts(1, 0) },
+    { bucketCounts: counts(1, -1) },
+    { bucketCounts: counts(1) },
+    { bucketCounts: Buffer.from([3, 1, 0, 0, 1, 0, 0]) },
+    { bucketCounts: Buffer.from([1, 1, 1, 1]) },
+    { bucketCounts: Buffer.alloc(0) },
   ]
   t.is(readOf().group, facts.key)
   for (const more of broken) t.throws(() => readOf(more), { code: 'SLU_RECORD_UNDECODABLE' }, JSON.stringify(more).slice(0, 80))
