@@ -4,8 +4,8 @@ FROM node:26-bookworm-slim
 RUN command -v ldconfig >/dev/null && ldconfig -p | grep -q libatomic.so.1 || (apt-get update && apt-get install -y --no-install-recommends libatomic1 && rm -rf /var/lib/apt/lists/*)
 WORKDIR /app
 COPY package.json package-lock.json ./
-# Without the platform packages of Node: the image has its own.
-RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
+# Optional packages too: lz4, snappy and the checksum are native. Not the platform packages of Node: the image has its own.
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && rm -rf node_modules/node-linux-* node_modules/.bin/node
 COPY bin bin
 COPY index.ts ./
 COPY schemas schemas

@@ -180,6 +180,27 @@ export const errors = {
     'The disk is full, read-only, or another process has the log open.',
     'Free space, check permissions of log.embedded.dir, stop the other process.',
   ),
+  SLU_LOG_CODEC: row(
+    'a batch of records is compressed by a codec that is not here',
+    'hold',
+    2,
+    'lz4 and snappy need a native package for this platform, which the installation left out.',
+    'Install with optional packages (`npm ci` without --omit=optional) and restart, or let the producer use gzip or zstd. The partition goes on by itself.',
+  ),
+  SLU_LOG_BATCH_TOO_LARGE: row(
+    'a batch of records unpacks to more than is taken',
+    'hold',
+    2,
+    'A few kilobytes can unpack to gigabytes: the bound protects memory (C6). None of its records was handled.',
+    'Find the producer by topic, partition and offset. To go on without the batch, stop the function and set the offset of its group behind it with the tools of your Kafka.',
+  ),
+  SLU_LOG_BATCH_UNREADABLE: row(
+    'a batch of records cannot be read',
+    'hold',
+    2,
+    'Its bytes are damaged, or are packed in a way that is not known here. None of its records was handled.',
+    'See the cause. To go on without the batch, stop the function and set the offset of its group behind it with the tools of your Kafka.',
+  ),
   SLU_LOG_DLQ_UNWRITABLE: row(
     'a dead letter could not be written',
     'hold',

@@ -72,6 +72,8 @@ export interface ConsumerEvents {
   records(partition: TopicPartition, epoch: number, records: readonly LogRecord[], readTo: bigint): void
   /** The partition stands still until re-assigned, e.g. SLU_LOG_TRUNCATED (C7). */
   held(partition: TopicPartition, error: Error): void
+  /** What keeps one partition from being read though it is tried again, told when it begins or becomes something else; null = it is over. The others go on. */
+  stalled?(partition: TopicPartition, error: Error | null): void
   /** What keeps it from the log though it goes on trying, told when it begins or becomes something else; null = it is over. */
   troubled?(error: Error | null): void
   /** The consumer has ended by itself and will not go on (bad credentials, missing topic…). */

@@ -87,6 +87,8 @@ interface Owned {
   isPaused: boolean
   /** As last measured. */
   blockedBy: string | null
+  /** What keeps it from being read; it is tried again. */
+  stalledBy: SluiceError | null
   /** Handed over up to here: what a fetch brings again is not handed over twice. */
   takenTo: bigint | null
 }
@@ -163,7 +165,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const own = (assignment: Assignment): Owned => {
     const { topic: brokerTopic, partition, epoch } = assignment
     const topic = brokerTopic.slice(topicPrefix.length)
-    const one: Owned = { topic, brokerTopic, partition, epoch, abort: new AbortController(), running: null, isPaused: false, blockedBy: null, takenTo: null }
+    const one: Owned = { topic, brokerTopic, partition, epoch, abort: new AbortController(), running: null, isPaused: false, blockedBy: null, stalledBy: null, takenTo: null }
     owned.set(nameOf(assignment), one)
     return one
   }
@@ -268,10 +270,9 @@ export function createRunner(options: RunnerOptions): Runner {
 
   const endOf = (one: Owned): bigint | null => consumer?.endOffset({ topic: one.brokerTopic, partition: one.partition }) ?? null
 
-  const troubled = (error: SluiceError | null): void => {
-    trouble = error
+  const tellTrouble = (error: SluiceError | null, isOver: string): void => {
     const about = { [attributeNames.function]: definition.name }
-    if (error === null) telemetry.log('info', `${definition.name}: the log answers again`, about)
+    if (error === null) telemetry.log('info', `${definition.name}: ${isOver}`, about)
     else
       telemetry.log(error.disposition === 'retry' ? 'warn' : 'error', error.message, {
         ...about,
@@ -280,10 +281,24 @@ export function createRunner(options: RunnerOptions): Runner {
       })
   }
 
-  /** What the partition says, else what keeps the member from the log, else why its commits fail: it goes on, and its offset does not. */
+  const troubled = (error: SluiceError | null): void => {
+    trouble = error
+    tellTrouble(error, 'the log answers again')
+  }
+
+  /** B6, D6: this partition stands, with its reason; the others go on. */
+  const stalled = (tp: TopicPartition, error: SluiceError | null): void => {
+    const one = owned.get(nameOf(tp))
+    if (one === undefined) return
+    one.stalledBy = error
+    tellTrouble(error, `${one.topic}/${one.partition} is read again`)
+  }
+
+  /** Why it cannot be read, else what the partition says, else what keeps the member from the log, else why its commits fail: it goes on, and its offset does not. */
   const statusOf = (one: Owned): ReturnType<RunningPartition['status']> | null => {
     if (one.running === null) return null
     const status = one.running.status()
+    if (one.stalledBy !== null) return { ...status, isHeld: true, code: one.stalledBy.code, reason: one.stalledBy.message }
     const refusal = committer?.refusal(one.running) ?? null
     if (status.reason !== undefined) return status
     if (trouble !== null) return { ...status, code: trouble.code, reason: trouble.message }
@@ -390,6 +405,7 @@ export function createRunner(options: RunnerOptions): Runner {
       revoked,
       records: onRecords,
       held: (tp, error) => owned.get(nameOf(tp))?.running?.hold(asSluiceError(error, 'SLU_LOG_FAILED')),
+      stalled: (tp, error) => stalled(tp, error === null ? null : asSluiceError(error, 'SLU_LOG_FAILED')),
       troubled: (error) => troubled(error === null ? null : asSluiceError(error, 'SLU_LOG_FAILED')),
       failed: (error) => fatal(asSluiceError(error, 'SLU_LOG_FAILED')),
     })
@@ -420,9 +436,9 @@ export function createRunner(options: RunnerOptions): Runner {
     drained: () =>
       (hasAssigned || (joinedMs !== null && hasElapsed(joinedMs, UNASSIGNED_AFTER_MS, clock.nowMs()))) &&
       [...owned.values()].every((one) => {
-        const status = one.running?.status()
+        const status = statusOf(one)
         const end = endOf(one)
-        return status !== undefined && status.isIdle && !status.isHeld && end !== null && (status.position ?? -1n) >= end && one.running?.uncommitted() === null
+        return status !== null && status.isIdle && !status.isHeld && end !== null && (status.position ?? -1n) >= end && one.running?.uncommitted() === null
       }),
   }
 }

@@ -91,6 +91,7 @@ export function measuredLog(driver: LogDriver, { telemetry, topicPrefix }: Measu
         events.records(tp, epoch, records, readTo)
       },
       held: (tp, error) => events.held(tp, error),
+      stalled: (tp, error) => events.stalled?.(tp, error),
       troubled: (error) => events.troubled?.(error),
       failed: (error) => events.failed(error),
     })

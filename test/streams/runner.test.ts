@@ -13,7 +13,7 @@ import {
   type TaskFunction,
   type WindowFunction,
 } from '../../streams/define-function.ts'
-import { headerOf, runnerWorld, silent, text } from '../helpers/runner-world.ts'
+import { headerOf, runnerWorld, silent, text, type RunnerWorld } from '../helpers/runner-world.ts'
 
 const upper = defineFunction<MapFunction<string>>({
   kind: 'map',
@@ -508,12 +508,8 @@ test('runner: other window parameters under the same group are refused, never mi
   t.is(w.fatal[0]?.code, 'SLU_WINDOW_PARAMETERS')
 })
 
-test('runner: what keeps the member from its log is logged with its code once a state, and stands as the reason of its partitions until it is over', async (t) => {
-  const lines: string[] = []
-  const w = runnerWorld(topics, undefined, {
-    ...silent,
-    log: (severity, message, attributes) => void lines.push(`${severity} ${message} ${String(attributes?.['code'] ?? '')}`.trim()),
-  })
+/** What the consumer of the next runner is given: for what only a Kafka client can meet. */
+function eavesdrop(w: RunnerWorld): () => ConsumerEvents {
   const { driver } = w.log
   let events: ConsumerEvents | undefined
   Object.assign(w.log, {
@@ -523,20 +519,38 @@ test('runner: what keeps the member from its log is logged with its code once a 
         ...own,
         consumer: (options: Parameters<typeof own.consumer>[0]) => {
           const inner = own.consumer(options)
-          return Object.assign(Object.create(inner) as LogConsumer, { start: (given: ConsumerEvents) => inner.start((events = given)) })
+          const consumer: LogConsumer = {
+            start: (given) => inner.start((events = given)),
+            pause: (tps) => inner.pause(tps),
+            resume: (tps) => inner.resume(tps),
+            commit: (entries) => inner.commit(entries),
+            endOffset: (tp) => inner.endOffset(tp),
+            stop: () => inner.stop(),
+          }
+          return consumer
         },
       }
     },
   })
+  return () => events as ConsumerEvents
+}
+
+test('runner: what keeps the member from its log is logged with its code once a state, and stands as the reason of its partitions until it is over', async (t) => {
+  const lines: string[] = []
+  const w = runnerWorld(topics, undefined, {
+    ...silent,
+    log: (severity, message, attributes) => void lines.push(`${severity} ${message} ${String(attributes?.['code'] ?? '')}`.trim()),
+  })
+  const events = eavesdrop(w)
   const runner = w.runner(upper, 'p')
   await runner.start()
   await w.until('drained', () => runner.drained())
   const reasons = () => runner.partitions().map((p) => p.code ?? null)
   t.deepEqual(reasons(), [null, null])
-  events?.troubled?.(new SluiceError('SLU_LOG_LISTENER', 'kafka-1:9093'))
+  events().troubled?.(new SluiceError('SLU_LOG_LISTENER', 'kafka-1:9093'))
   t.deepEqual(reasons(), ['SLU_LOG_LISTENER', 'SLU_LOG_LISTENER'])
   t.is(runner.trouble()?.code, 'SLU_LOG_LISTENER')
-  events?.troubled?.(null)
+  events().troubled?.(null)
   t.deepEqual([reasons(), runner.trouble()], [[null, null], null])
   t.deepEqual(w.fatal, [])
   t.deepEqual(lines, ['error SLU_LOG_LISTENER: the listener speaks another protocol: kafka-1:9093 SLU_LOG_LISTENER', 'info upper: the log answers again'])
@@ -613,4 +627,37 @@ test('runner: a handler of any kind that asks for another try is given it in ord
     await runner.stop(100)
     t.deepEqual(w.fatal, [])
   }
+})
+
+test('runner: a partition that cannot be read is held with its code, once in the log, while the others go on; read again it is well (B6, D6, W9)', async (t) => {
+  const lines: string[] = []
+  const gauges = new Map<string, number>()
+  const w = runnerWorld(topics, undefined, {
+    ...silent,
+    log: (severity, message, attributes) => void lines.push(`${severity} ${message} ${String(attributes?.['code'] ?? '')}`.trim()),
+    gauge: (name, value, attributes) => void gauges.set(`${name} ${String(attributes?.['reason'] ?? '')}`.trim(), value),
+  })
+  const events = eavesdrop(w)
+  const runner = w.runner(upper, 'p')
+  await runner.start()
+  await w.until('drained', () => runner.drained())
+  events().stalled?.({ topic: 'in', partition: 1 }, new SluiceError('SLU_LOG_CODEC', 'in/1 at offset 7, lz4'))
+  w.log.append({ topic: 'in', partition: 0, key: null, value: Buffer.from('a') })
+  await w.until('the other partition', () => runner.stats().out === 1)
+  await w.until('measured', () => gauges.get('sluice.partition.held') === 1)
+  t.is(gauges.get('sluice.partition.blocked SLU_LOG_CODEC'), 1)
+  const shown = () => runner.partitions().map((p) => [p.partition, p.state, p.code ?? null])
+  t.deepEqual(shown(), [
+    [0, 'running', null],
+    [1, 'held', 'SLU_LOG_CODEC'],
+  ])
+  t.false(runner.drained())
+  events().stalled?.({ topic: 'in', partition: 1 }, null)
+  t.deepEqual(shown(), [
+    [0, 'running', null],
+    [1, 'running', null],
+  ])
+  await w.until('drained', () => runner.drained())
+  t.deepEqual(lines, ['error SLU_LOG_CODEC: a batch of records is compressed by a codec that is not here: in/1 at offset 7, lz4 SLU_LOG_CODEC', 'info upper: in/1 is read again'])
+  t.deepEqual(w.fatal, [])
 })

@@ -53,7 +53,7 @@ export function createKafkaDriver(options: KafkaOptions): LogDriver {
   }
   return {
     name: 'kafka',
-    capabilities: { transactions: true, commitMetadata: true, perPartitionPause: 'native', codecs: ['gzip', 'zstd'] },
+    capabilities: { transactions: true, commitMetadata: true, perPartitionPause: 'native', codecs: ['gzip', 'zstd', 'lz4', 'snappy'] },
     consumer: ({ group, topics, bytesInFlightMax, sessionMs }) =>
       track(
         (onClose) =>

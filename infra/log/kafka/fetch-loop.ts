@@ -1,7 +1,8 @@
 /**
  * The poll loop under the group member and the readers: fetches partitions from their leaders and hands over what came.
  *
- * Owns: positions, per-partition pause, one request in flight per leader, leadership moves (new metadata, no rejoin), truncation (C7), back-off.
+ * Owns: positions, per-partition pause, one request in flight per leader, leadership moves (new metadata, no rejoin), truncation (C7), back-off: of a leader
+ * that does not answer, and of a partition that is refused or holds a batch that cannot be read, while the others go on (B6, D6).
  * Stages of a turn: which partitions does this leader have that are not paused → fetch → hand over in the order of the answer.
  * Invariants: C4 (a partition that was removed or added anew gets nothing of an older fetch), C6 (a request asks for at most `bytesMax`; a paused
  * partition is not asked for, and what was under way for it is thrown away and asked for again), fairness (kafkajs shuffles the partitions of
@@ -10,6 +11,7 @@
 import type { LogRecord, TopicPartition } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { typeOf } from './errors.ts'
+import { refusalOf, unreadOf } from './fetch-response.ts'
 import { appendMsOf, headersOf, readFetched, type Broker, type Cluster, type FetchedPartition, type RawMessage } from './kafkajs.ts'
 
 export interface FetchLoopOptions {
@@ -18,6 +20,8 @@ export interface FetchLoopOptions {
   readonly bytesMax: number
   readonly onFetched: (tp: TopicPartition, records: readonly LogRecord[], readTo: bigint) => void
   readonly onTruncated: (tp: TopicPartition, error: SluiceError) => void
+  /** What keeps one partition from being read, each time it is met; null = it was read again. The loop goes on trying. */
+  readonly onStalled: (tp: TopicPartition, error: unknown) => void
   /** What a leader or the metadata (`source`) met. The loop goes on trying. */
   readonly onProblem: (error: unknown, source: string) => void
   /** A source that had a problem answered, or nothing is wanted of it any more. */
@@ -29,12 +33,18 @@ interface Position extends TopicPartition {
   end: bigint | null
   isPaused: boolean
   isHeld: boolean
+  /** Tries in a row that brought nothing but an error. */
+  stalls: number
+  /** Set while it waits for the next try. */
+  rest: NodeJS.Timeout | null
 }
 
 const PARTITION_BYTES_MAX = 1 << 20
 const WAIT_MS = 500
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 1000
+/** Of a batch that cannot be read: asked for again only because it may be gone, by retention or by hand. */
+const UNREAD_BACKOFF_MAX_MS = 30_000
 
 const METADATA = 'metadata'
 const leaderName = (nodeId: number): string => `leader ${nodeId}`
@@ -69,14 +79,21 @@ export class FetchLoop {
   }
 
   add(tp: TopicPartition, next: bigint): void {
-    this.#positions.set(keyOf(tp), { topic: tp.topic, partition: tp.partition, next, end: null, isPaused: this.#paused.has(keyOf(tp)), isHeld: false })
+    this.#forget(tp)
+    const isPaused = this.#paused.has(keyOf(tp))
+    this.#positions.set(keyOf(tp), { topic: tp.topic, partition: tp.partition, next, end: null, isPaused, isHeld: false, stalls: 0, rest: null })
     this.#wake()
   }
 
   remove(tp: TopicPartition): void {
-    this.#positions.delete(keyOf(tp))
+    this.#forget(tp)
     this.#paused.delete(keyOf(tp))
     this.#forgetLeaders()
+  }
+
+  #forget(tp: TopicPartition): void {
+    clearTimeout(this.#positions.get(keyOf(tp))?.rest ?? undefined)
+    this.#positions.delete(keyOf(tp))
   }
 
   pause(tp: TopicPartition): void {
@@ -100,6 +117,7 @@ export class FetchLoop {
   /** Nothing is handed over after the call; requests under way end with the connection. */
   stop(): void {
     this.#isStopped = true
+    for (const { rest } of this.#positions.values()) clearTimeout(rest ?? undefined)
     this.#positions.clear()
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer)
   }
@@ -121,7 +139,7 @@ export class FetchLoop {
   }
 
   #wanted(): Position[] {
-    return [...this.#positions.values()].filter((p) => !p.isPaused && !p.isHeld)
+    return [...this.#positions.values()].filter((p) => !p.isPaused && !p.isHeld && p.rest === null)
   }
 
   /** Starts a loop for every leader that has something to read and none running. */
@@ -130,8 +148,10 @@ export class FetchLoop {
     let isHomeless = false
     for (const position of this.#wanted()) {
       const leader = this.#leaderOf(position)
-      if (leader === null) isHomeless = true
-      else if (!this.#running.has(leader))
+      if (leader === null) {
+        isHomeless = true
+        this.#stalled(position, this.#whyHomeless(position))
+      } else if (!this.#running.has(leader))
         this.#running.set(
           leader,
           this.#run(leader).finally(() => {
@@ -151,19 +171,22 @@ export class FetchLoop {
   #retryLater(): void {
     if (this.#retryTimer !== null || this.#isStopped) return
     this.#retryTimer = setTimeout(() => {
-      void this.#options.cluster
-        .refreshMetadata()
-        .then(
-          () => this.#options.onWell?.(METADATA),
-          (error: unknown) => this.#options.onProblem(error, METADATA),
-        )
-        .then(() => {
-          this.#retryTimer = null
-          this.#forgetLeaders()
-          this.#wake()
-        })
+      void this.#refresh().then(() => {
+        this.#retryTimer = null
+        this.#wake()
+      })
     }, this.#backoffMs)
     this.#backoffMs = Math.min(BACKOFF_MAX_MS, this.#backoffMs * 2)
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      await this.#options.cluster.refreshMetadata()
+      this.#options.onWell?.(METADATA)
+    } catch (error) {
+      this.#options.onProblem(error, METADATA)
+    }
+    this.#forgetLeaders()
   }
 
   async #run(nodeId: number): Promise<void> {
@@ -177,7 +200,6 @@ export class FetchLoop {
         this.#well(nodeId)
       } catch (error) {
         if (this.#isStopped) return
-        if (this.#isTruncation(error, mine)) continue
         this.#failing.add(nodeId)
         this.#options.onProblem(error, leaderName(nodeId))
         this.#retryLater()
@@ -211,8 +233,21 @@ export class FetchLoop {
   #take(position: Position, at: bigint, fetched: FetchedPartition): void {
     // Removed, added anew, paused or moved meanwhile: what came is void (C4, C6).
     if (this.#isStopped || this.#positions.get(keyOf(position)) !== position || position.isPaused || position.next !== at) return
+    const refusal = refusalOf(fetched)
+    if (refusal !== null) {
+      this.#refused(position, refusal)
+      return
+    }
     position.end = BigInt(fetched.highWatermark)
     const read = readFetched(at, fetched)
+    const unread = unreadOf(fetched)
+    if (unread !== null && (read === null || read.readTo <= at)) {
+      const { code, detail, cause } = unread.error
+      const where = `${keyOf(position)} at offset ${unread.offset}${code === 'SLU_LOG_BATCH_UNREADABLE' ? '' : `, ${detail}`}`
+      this.#restAfter(position, new SluiceError(code, where, cause), UNREAD_BACKOFF_MAX_MS)
+      return
+    }
+    this.#going(position)
     if (read === null) return
     position.next = read.readTo
     if (read.readTo > position.end) position.end = read.readTo
@@ -223,15 +258,40 @@ export class FetchLoop {
     )
   }
 
-  /** C7: the partition stands; the others go on. */
-  #isTruncation(error: unknown, mine: readonly Position[]): boolean {
-    if (typeOf(error) !== 'OFFSET_OUT_OF_RANGE') return false
-    const { topic, partition } = error as { topic?: string; partition?: number }
-    const position = mine.find((p) => p.topic === topic && p.partition === partition)
-    if (position === undefined) return false
-    position.isHeld = true
-    if (this.#positions.get(keyOf(position)) === position)
-      this.#options.onTruncated({ topic: position.topic, partition: position.partition }, new SluiceError('SLU_LOG_TRUNCATED', `${keyOf(position)} at ${position.next}`, error))
-    return true
+  #refused(position: Position, refusal: Error): void {
+    if (typeOf(refusal) === 'OFFSET_OUT_OF_RANGE') {
+      // C7: the partition stands; the others go on.
+      position.isHeld = true
+      const { topic, partition, next } = position
+      this.#options.onTruncated({ topic, partition }, new SluiceError('SLU_LOG_TRUNCATED', `${keyOf(position)} at ${next}`, refusal))
+    } else this.#restAfter(position, refusal, BACKOFF_MAX_MS)
+  }
+
+  /** Its leader may have moved, its topic be gone: the next try looks at fresh metadata. */
+  #restAfter(position: Position, error: unknown, restMaxMs: number): void {
+    const restMs = Math.min(restMaxMs, BACKOFF_MIN_MS * 2 ** Math.min(position.stalls, 20))
+    position.rest = setTimeout(() => {
+      void this.#refresh().then(() => {
+        position.rest = null
+        this.#wake()
+      })
+    }, restMs)
+    this.#stalled(position, error)
+  }
+
+  #stalled(position: Position, error: unknown): void {
+    position.stalls++
+    this.#options.onStalled({ topic: position.topic, partition: position.partition }, error)
+  }
+
+  #going(position: Position): void {
+    if (position.stalls === 0) return
+    position.stalls = 0
+    this.#options.onStalled({ topic: position.topic, partition: position.partition }, null)
+  }
+
+  #whyHomeless({ topic, partition }: Position): SluiceError {
+    const isKnown = this.#options.cluster.findTopicPartitionMetadata(topic).length > 0
+    return isKnown ? new SluiceError('SLU_LOG_NOT_READY', `${topic}/${partition} has no leader`) : new SluiceError('SLU_LOG_TOPIC_MISSING', topic)
   }
 }

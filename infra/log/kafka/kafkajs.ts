@@ -1,8 +1,8 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its six repairs (docs/adr/0001): with `crc32c.ts` the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its six repairs (docs/adr/0001): with the four named below the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, assigner, member assignment) as small interfaces; which fetched records are committed; the request queue's timer
- * repair; header order; the zstd codec; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
+ * repair; header order; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
@@ -13,18 +13,19 @@
  *   other of the bootstrap list: only a connection *error* makes it look elsewhere. What fails while connecting is one here.
  * - One topic whose settings we may not see fails the whole question for settings: its answer stays beside the others'.
  * And on the socket: an answer that is none of Kafka's becomes an error that says what it is.
- * Beside them, `crc32c.ts`: the checksum of what is sent, by native code.
+ * Beside them, `crc32c.ts`: the checksum of what is sent, by native code; `codecs.ts`: what batches are compressed with; `fetch-response.ts`: the answer to
+ * a fetch, partition by partition; `metadata.ts`: the metadata, without a topic that is gone.
  * Over 300 lines because nothing else may reach in there.
  * Not checked by kafkajs: the CRC of fetched batches. TCP and the broker's own check on append stand for it.
  */
 // Before kafkajs itself.
 import './crc32c.ts'
+import './codecs.ts'
 import { createRequire } from 'node:module'
-import { zstdCompress, zstdDecompress } from 'node:zlib'
-import { promisify } from 'node:util'
 import kafkajs from 'kafkajs'
 import type { ISocketFactory, ICustomPartitioner, Kafka as KafkaClient, KafkaConfig, Message } from 'kafkajs'
 import type { LogHeaders } from '../../../schemas/log.ts'
+import { withoutGoneTopics } from './metadata.ts'
 
 const require = createRequire(import.meta.url)
 
@@ -50,6 +51,8 @@ export interface RawMessage {
 
 export interface FetchedPartition {
   readonly partition: number
+  /** 0 = it answered. */
+  readonly errorCode?: number
   readonly highWatermark: string
   readonly lastStableOffset: string
   /** Of those that reach into what was fetched, in the order in which they ended; null where uncommitted records were asked for. */
@@ -242,14 +245,6 @@ for (const version of [0, 1, 2]) {
   }
 }
 
-// zstd through the platform; gzip is kafkajs' own.
-const compress = promisify(zstdCompress)
-const decompress = promisify(zstdDecompress)
-kafkajs.CompressionCodecs[kafkajs.CompressionTypes.ZSTD] = () => ({
-  compress: (encoder: { readonly buffer: Buffer }) => compress(encoder.buffer),
-  decompress: (bytes: Buffer) => decompress(bytes),
-})
-
 /** Headers of a decoded record in their order. */
 export function headersOf(raw: RawHeaders): LogHeaders {
   const list = raw[HEADER_LIST]
@@ -377,7 +372,7 @@ export function createClient(connection: Connection): KafkaClient {
 
 /** kafkajs' protocol layer, for the group member and readers. */
 export function createCluster(connection: Connection, isolationLevel: 0 | 1): Cluster {
-  return new ClusterClass({
+  const cluster = new ClusterClass({
     logger: createLogger({ level: 0, logCreator: () => () => {} }),
     retry: RETRY,
     offsets: new Map(),
@@ -396,6 +391,7 @@ export function createCluster(connection: Connection, isolationLevel: 0 | 1): Cl
     maxInFlightRequests: null,
     isolationLevel,
   })
+  return withoutGoneTopics(cluster)
 }
 
 export const createAssigner = (cluster: Cluster): Assigner => roundRobin({ cluster })

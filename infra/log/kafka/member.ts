@@ -8,7 +8,8 @@
  *
  * What each error means stands in `group-protocol.ts`. Invariants: C2 (offset and metadata in one read), C3 (every assignment has a new epoch; a
  * commit names it and is checked again before each try: a broker would accept it from any live member), C4 (revocation is awaited before the
- * group may go on; lost = no commit), C7 (truncated partitions are held, others go on). A dead coordinator is looked up again while we own: the
+ * group may go on; lost = no commit), C7 (truncated partitions are held, others go on), B6 (a partition that cannot be read, and a topic that is gone, are told and
+ * take nothing from the others). A dead coordinator is looked up again while we own: the
  * session decides, not the connection. Membership is dynamic: static membership is beyond kafkajs' JoinGroup.
  * One file over 300 lines because it is one state machine.
  */
@@ -26,6 +27,7 @@ import { SluiceError } from '../../../schemas/errors.ts'
 import { FATAL_WHILE_READING, kafkaError, typeOf } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import { decide } from './group-protocol.ts'
+import { partitionsOf } from './leaders.ts'
 import { createAssigner, decodeAssignment, type Broker, type Cluster } from './kafkajs.ts'
 import { createTroubles, type Troubles } from './troubles.ts'
 
@@ -45,8 +47,11 @@ interface Owned extends TopicPartition {
   readonly epoch: number
 }
 
-/** The coordinator, as a source of troubles. */
+/** The coordinator and the metadata of our topics, as sources of troubles. */
 const GROUP = 'group'
+const TOPICS = 'topics'
+/** How often a topic that is gone is looked for. */
+const SEEK_EVERY_MS = 2000
 const RETRY_MIN_MS = 50
 const RETRY_MAX_MS = 1000
 const HEARTBEATS_PER_SESSION = 6
@@ -67,6 +72,8 @@ export class GroupMember implements LogConsumer {
   readonly #fetch: FetchLoop
   readonly #owned = new Map<string, Owned>()
   readonly #troubles: Troubles
+  /** Of one partition each. */
+  readonly #stalls = new Map<string, Troubles>()
   #events: ConsumerEvents | null = null
   #state: MemberState = 'idle'
   #memberId = ''
@@ -95,6 +102,7 @@ export class GroupMember implements LogConsumer {
       bytesMax: options.bytesInFlightMax,
       onFetched: (tp, records, readTo) => this.#deliver(tp, records, readTo),
       onTruncated: (tp, error) => this.#events?.held(tp, error),
+      onStalled: (tp, error) => this.#partitionStalled(tp, error),
       onProblem: (error, source) => this.#problem(error, source),
       onWell: (source) => this.#troubles.well(source),
     })
@@ -165,6 +173,23 @@ export class GroupMember implements LogConsumer {
     else this.#troubles.failed(source, explained)
   }
 
+  /** B6: it alone does not go on. */
+  #partitionStalled({ topic, partition }: TopicPartition, error: unknown): void {
+    const key = keyOf({ topic, partition })
+    const tell = (told: SluiceError | null): void => {
+      if (this.#owned.has(key) && !this.#isStopping) this.#events?.stalled?.({ topic, partition }, told)
+    }
+    const troubles = this.#stalls.get(key) ?? createTroubles(tell, () => performance.now())
+    this.#stalls.set(key, troubles)
+    if (error === null) {
+      troubles.well(key)
+      return
+    }
+    const explained = kafkaError(error, this.#options.bootstrap, key)
+    if (FATAL_WHILE_READING.has(explained.code)) this.#end?.({ decision: 'fatal', error })
+    else troubles.failed(key, explained)
+  }
+
   #explain(error: unknown): SluiceError {
     return kafkaError(error, this.#options.bootstrap, `group ${this.#options.group}, topics ${this.#options.topics.join(', ')}`)
   }
@@ -173,6 +198,7 @@ export class GroupMember implements LogConsumer {
   async #release(isLost: boolean): Promise<void> {
     const partitions = [...this.#owned.values()].map(({ topic, partition }) => ({ topic, partition }))
     for (const tp of partitions) this.#fetch.remove(tp)
+    this.#stalls.clear()
     // Lost: what is owned is void at once; revoked: the epochs hold until the runner has committed.
     if (isLost) this.#owned.clear()
     if (partitions.length > 0) await this.#events?.revoked(partitions, isLost)
@@ -340,12 +366,27 @@ export class GroupMember implements LogConsumer {
       }
     }
     const timer = setInterval(() => void beat(), sessionMs / HEARTBEATS_PER_SESSION)
+    const seeking = setInterval(() => void this.#seekGone(end), SEEK_EVERY_MS)
     try {
       return await ended
     } finally {
       clearInterval(timer)
+      clearInterval(seeking)
       this.#end = null
     }
+  }
+
+  /** A topic that is gone has no partitions to be given to anybody: once it is there again the group joins anew. */
+  async #seekGone(end: (ending: Ending) => void): Promise<void> {
+    const gone = (): string[] => this.#options.topics.filter((topic) => partitionsOf(this.#cluster, topic).length === 0)
+    const before = gone()
+    // The partitions that we still have of it say so themselves.
+    const unseen = before.filter((topic) => ![...this.#owned.values()].some((one) => one.topic === topic))
+    if (unseen.length === 0) this.#troubles.well(TOPICS)
+    else this.#troubles.failed(TOPICS, new SluiceError('SLU_LOG_TOPIC_MISSING', unseen.join(', ')))
+    if (before.length === 0) return
+    await this.#cluster.refreshMetadata().catch(() => {})
+    if (gone().length < before.length) end({ decision: 'rejoin', error: null })
   }
 
   async #heartbeat(): Promise<void> {

@@ -9,6 +9,7 @@ import { SluiceError } from '../../../schemas/errors.ts'
 import { FATAL_WHILE_READING, kafkaError } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import type { Cluster } from './kafkajs.ts'
+import { UNREADABLE } from './troubles.ts'
 import { askLeaders, leaderOffsets, partitionsOf, PASSING_BOUND_MS, type Offsets } from './leaders.ts'
 
 const BYTES_MAX = 8 << 20
@@ -53,6 +54,10 @@ class KafkaTail implements LogTail {
       bytesMax: BYTES_MAX,
       onFetched: (tp, records, readTo) => this.#take({ topic: tp.topic, partition: tp.partition, records, readTo }),
       onTruncated: (_tp, error) => this.#fail(error),
+      onStalled: ({ partition }, error) => {
+        const explained = error === null ? null : kafkaError(error, bootstrap, `${options.topic}/${partition}`)
+        if (explained !== null && (FATAL_WHILE_READING.has(explained.code) || UNREADABLE.has(explained.code))) this.#fail(explained)
+      },
       onProblem: (error) => {
         const explained = kafkaError(error, bootstrap, options.topic)
         if (FATAL_WHILE_READING.has(explained.code)) this.#fail(explained)

@@ -1,8 +1,8 @@
 /**
  * What keeps a running member from its log: told when it begins, when it becomes something else, and when it is over; never once a try.
  *
- * Owns: what each source (the group's coordinator, the leader of some partitions, the metadata) met last, and since when. A listener that speaks
- * another protocol is told at once. Everything else a cluster does for a moment whenever a broker goes: it is told when it has lasted `PATIENCE_MS`.
+ * Owns: what each source (the group's coordinator, the leader of some partitions, the metadata; or one partition) met last, and since when. A listener
+ * that speaks another protocol and a batch that cannot be read are told at once. Everything else a cluster does for a moment whenever a broker goes: it is told when it has lasted `PATIENCE_MS`.
  */
 import type { SluiceError, ErrorCode } from '../../../schemas/errors.ts'
 
@@ -13,7 +13,9 @@ export interface Troubles {
 }
 
 export const PATIENCE_MS = 5000
-const AT_ONCE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLU_LOG_LISTENER'])
+/** Of a batch: no other try reads it. */
+export const UNREADABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLU_LOG_CODEC', 'SLU_LOG_BATCH_TOO_LARGE', 'SLU_LOG_BATCH_UNREADABLE'])
+const AT_ONCE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLU_LOG_LISTENER', ...UNREADABLE])
 
 /** `tell` hears null when the last source that failed is well again. `steadyMs` never goes back. */
 export function createTroubles(tell: (error: SluiceError | null) => void, steadyMs: () => number): Troubles {

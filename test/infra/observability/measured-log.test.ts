@@ -119,13 +119,14 @@ test('measured log: what a consumer is given is counted by group and topic, and 
   await consumer.stop()
 })
 
-test('measured log: what keeps a consumer from the log reaches its owner', async (t) => {
+test('measured log: what keeps a consumer, or one of its partitions, from the log reaches its owner', async (t) => {
   const m = measured()
   const told: (string | null)[] = []
   const inner = m.inner.consumer({ group: 'g', topics: ['p.in'] })
   const start = async (events: ConsumerEvents): Promise<void> => {
     events.troubled?.(new SluiceError('SLU_LOG_LISTENER', 'x'))
     events.troubled?.(null)
+    events.stalled?.({ topic: 'p.in', partition: 3 }, new SluiceError('SLU_LOG_CODEC', 'x'))
   }
   const driver = measuredLog({ ...m.inner, consumer: () => ({ ...inner, start }) }, { telemetry: m.telemetry, topicPrefix: 'p.' })
   await driver.consumer({ group: 'g', topics: ['p.in'] }).start({
@@ -135,6 +136,7 @@ test('measured log: what keeps a consumer from the log reaches its owner', async
     held: () => undefined,
     failed: () => undefined,
     troubled: (error) => told.push(error?.message.slice(0, 16) ?? null),
+    stalled: (tp, error) => told.push(`${tp.topic}/${tp.partition} ${error?.message.slice(0, 13)}`),
   })
-  t.deepEqual(told, ['SLU_LOG_LISTENER', null])
+  t.deepEqual(told, ['SLU_LOG_LISTENER', null, 'p.in/3 SLU_LOG_CODEC'])
 })

@@ -36,6 +36,7 @@ function loop(t: ExecutionContext, ...answers: Answer[]) {
   const got: string[] = []
   const problems: string[] = []
   const truncated: string[] = []
+  const stalled: string[] = []
   let refreshed = 0
   const broker = {
     fetch: (request: FetchRequest) => {
@@ -57,10 +58,11 @@ function loop(t: ExecutionContext, ...answers: Answer[]) {
     bytesMax: 1000,
     onFetched: (_tp, records, readTo) => got.push(`${records.map((r) => String(r.value)).join(',')}→${readTo}`),
     onTruncated: ({ partition }, error) => truncated.push(`${partition} ${error.message}`),
+    onStalled: ({ partition }, error) => stalled.push(`${partition} ${error === null ? 'goes on' : (error as Error).message}`),
     onProblem: (error) => problems.push((error as Error).message),
   })
   t.teardown(() => fetch.stop())
-  return { fetch, requests, got, problems, truncated, refreshed: () => refreshed }
+  return { fetch, requests, got, problems, truncated, stalled, refreshed: () => refreshed }
 }
 const answer =
   (...partitions: FetchedPartition[]): Answer =>
@@ -105,19 +107,46 @@ test('fetch loop: a paused partition is not asked for, others are; resumed it go
   t.deepEqual(l.got, ['1:0→1', '1:1→2'])
 })
 
+/** As a broker refuses one partition of a request. */
+const refused = (partition: number, errorCode: number): FetchedPartition => ({ ...fetched(partition, 0, 0, -1), errorCode })
+const [OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_FOR_PARTITION, REPLICA_NOT_AVAILABLE] = [1, 3, 5, 6, 9] as const
+
 test('fetch loop: an offset the log no longer holds stops that partition and is told once; the others go on (C7)', async (t) => {
-  const l = loop(t, () => Promise.reject(protocolError('OFFSET_OUT_OF_RANGE', { topic: 't', partition: 0 })), answer(fetched(1, 0, 1)))
+  const l = loop(t, answer(), answer(refused(0, OFFSET_OUT_OF_RANGE), fetched(1, 0, 1)), answer(fetched(1, 1, 1)))
   l.fetch.add(tp(0), 2n)
   l.fetch.add(tp(1), 0n)
-  await until(() => l.got.length === 1 && l.requests.length >= 3)
+  await until(() => l.got.length === 2 && l.requests.length === 4)
   t.is(l.truncated.length, 1)
   t.regex(l.truncated[0] ?? '', /^0 SLU_LOG_TRUNCATED.*at 2/)
-  t.deepEqual(l.problems, [])
-  t.deepEqual(asked(l.requests.at(-1) as FetchRequest), ['1@1'])
+  t.deepEqual([l.problems, l.stalled], [[], []])
+  t.deepEqual(asked(l.requests.at(-1) as FetchRequest), ['1@2'])
 })
 
-for (const type of ['NOT_LEADER_FOR_PARTITION', 'LEADER_NOT_AVAILABLE', 'UNKNOWN_TOPIC_OR_PARTITION', 'REPLICA_NOT_AVAILABLE', 'TOPIC_AUTHORIZATION_FAILED'])
-  test(`fetch loop: ${type} is told, metadata is asked for anew after a while, and reading goes on from the same offset`, async (t) => {
+for (const [type, code] of Object.entries({ NOT_LEADER_FOR_PARTITION, LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION, REPLICA_NOT_AVAILABLE }))
+  test(`fetch loop: ${type} of one partition takes nothing from the others; it is asked for again on fresh metadata, from the same offset (B6)`, async (t) => {
+    const l = loop(t, answer(), answer(refused(0, code), fetched(1, 3, 1)), answer(fetched(1, 4, 1)))
+    l.fetch.add(tp(0), 8n)
+    l.fetch.add(tp(1), 3n)
+    await until(() => l.got.length === 2)
+    t.deepEqual(l.got, ['1:3→4', '1:4→5'])
+    t.is(l.stalled.length, 1)
+    t.regex(l.stalled[0] ?? '', /^0 /)
+    t.deepEqual(asked(l.requests[2] as FetchRequest), ['1@4'])
+    await until(() => l.refreshed() === 1)
+    t.deepEqual(l.problems, [])
+  })
+
+test('fetch loop: a partition that was refused and is read again is told so; from there nothing is', async (t) => {
+  const l = loop(t, answer(refused(0, UNKNOWN_TOPIC_OR_PARTITION)), answer(refused(0, UNKNOWN_TOPIC_OR_PARTITION)), answer(fetched(0, 8, 1)), answer(fetched(0, 9, 1)))
+  l.fetch.add(tp(0), 8n)
+  await until(() => l.got.length === 2)
+  t.is(l.stalled.length, 3)
+  t.is(l.stalled[2], '0 goes on')
+  t.is(l.refreshed(), 2)
+})
+
+for (const type of ['NETWORK_EXCEPTION', 'TOPIC_AUTHORIZATION_FAILED'])
+  test(`fetch loop: ${type} of the whole request is told, metadata is asked for anew after a while, and reading goes on from the same offset`, async (t) => {
     const l = loop(t, () => Promise.reject(protocolError(type)), answer(fetched(0, 8, 1)))
     l.fetch.add(tp(0), 8n)
     await until(() => l.got.length === 1)
@@ -149,6 +178,7 @@ test('fetch loop: a partition without a leader is waited for, the others are rea
     bytesMax: 1000,
     onFetched: () => undefined,
     onTruncated: () => t.fail('truncated'),
+    onStalled: () => undefined,
     onProblem: () => undefined,
   })
   t.teardown(() => fetch.stop())
@@ -173,6 +203,7 @@ test('fetch loop: a leader that fails is named each time, and is well when it an
     bytesMax: 1000,
     onFetched: () => undefined,
     onTruncated: () => t.fail('truncated'),
+    onStalled: () => undefined,
     onProblem: (_error, source) => told.push(source),
     onWell: (source) => {
       if (source !== 'metadata') told.push(`${source} is well`)

@@ -1,0 +1,94 @@
+/**
+ * The answer to a fetch, partition by partition: what one of them cannot give or we cannot read takes nothing from the others (B6, D6).
+ *
+ * Owns: two repairs of kafkajs, which decodes all partitions of an answer together and throws what the first of them met: the error of each partition
+ * stays beside the others' records, and of a batch that cannot be read its offset and why, behind the records before it. And the bound on what one
+ * answer unpacks to (C6): beyond `UNPACKED_BYTES_MAX` the rest of it is left for the next fetch.
+ */
+import { createRequire } from 'node:module'
+import { asSluiceError, type SluiceError } from '../../../schemas/errors.ts'
+import { UNPACKED_BYTES_MAX } from './codecs.ts'
+import type { FetchedPartition, RawMessage } from './kafkajs.ts'
+
+const require = createRequire(import.meta.url)
+
+interface Decoder {
+  offset: number
+  readonly buffer: Buffer
+  readInt32(): number
+  readBytes(length: number): Buffer
+  canReadBytes(length: number): boolean
+}
+type Decode = (decoder: Decoder) => Promise<readonly RawMessage[]>
+
+const DecoderClass = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder
+const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<{ readonly records: readonly RawMessage[] }>
+const { failure, createErrorFromCode } = require('kafkajs/src/protocol/error') as { failure(code: number): boolean; createErrorFromCode(code: number): Error }
+
+/** The first batch that could not be read. */
+interface Unread {
+  readonly offset: bigint
+  readonly error: SluiceError
+}
+
+const UNREAD: unique symbol = Symbol('sluice.unread')
+const BATCH_MAGIC = 2
+const MAGIC_AT = 16
+const ATTRIBUTES_AT = 21
+const CODEC_MASK = 7
+/** Kafkajs' own: less than this is no batch. */
+const BATCH_BYTES_MIN = 49
+
+/** What the partitions of an answer have unpacked to, by the decoder that they share. */
+const unpacked = new WeakMap<Decoder, number>()
+
+const bytesOf = (messages: readonly RawMessage[]): number => messages.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0)
+
+async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonly RawMessage[]> {
+  const messages: RawMessage[] = []
+  let used = unpacked.get(answer) ?? 0
+  while (used <= UNPACKED_BYTES_MAX && batches.canReadBytes(BATCH_BYTES_MIN)) {
+    const from = batches.offset
+    const offset = batches.buffer.readBigInt64BE(from)
+    const isPacked = (batches.buffer.readInt16BE(from + ATTRIBUTES_AT) & CODEC_MASK) !== 0
+    try {
+      const { records } = await decodeBatch(batches)
+      // Not as arguments of one call: of a hundred thousand the stack is not large enough.
+      for (const record of records) messages.push(record)
+      used += isPacked ? bytesOf(records) : batches.offset - from
+    } catch (error) {
+      // The last batch may be cut short by the limit of the fetch.
+      if ((error as Error).name === 'KafkaJSPartialMessageError') break
+      const unread: Unread = { offset, error: asSluiceError(error, 'SLU_LOG_BATCH_UNREADABLE') }
+      return Object.assign(messages, { [UNREAD]: unread })
+    }
+  }
+  unpacked.set(answer, used)
+  return messages
+}
+
+const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages')
+const decodeOld = require(path) as Decode
+
+;(require.cache[path] as { exports: Decode }).exports = async function decodeBeside(answer) {
+  const from = answer.offset
+  const bytes = answer.readInt32()
+  if (bytes <= 0 || !answer.canReadBytes(bytes)) return []
+  const batches = answer.readBytes(bytes)
+  if (bytes <= MAGIC_AT) return []
+  if (batches.readInt8(MAGIC_AT) === BATCH_MAGIC) return decodeBatches(answer, new DecoderClass(batches))
+  // From before 0.11: by kafkajs, from where it begins.
+  answer.offset = from
+  return decodeOld(answer)
+}
+
+for (const version of [4, 5, 6, 7, 8, 9, 10, 11])
+  (require(`kafkajs/src/protocol/requests/fetch/v${version}/response`) as { parse(data: unknown): Promise<unknown> }).parse = (data) => Promise.resolve(data)
+
+/** Why the partition gave nothing, as kafkajs says it; null = it answered. */
+export const refusalOf = ({ errorCode = 0 }: FetchedPartition): Error | null => (failure(errorCode) ? createErrorFromCode(errorCode) : null)
+
+/** Of the batch behind those that were read: why it was not. */
+export function unreadOf({ messages }: FetchedPartition): Unread | null {
+  return (messages as { readonly [UNREAD]?: Unread })[UNREAD] ?? null
+}
