@@ -63,7 +63,7 @@ function buildProgram(done: (code: number) => void): Command {
     .option('--timeout <duration>', 'its time for one invocation (default 60s)')
   verb(program, 'ps', 'what the running processes of the site do: lags by partition, and why one stands still', ps).option(
     '--url <url...>',
-    'where processes answer; default: observability.health.listen of the site',
+    'where processes answer, e.g. on other hosts; default: those of this host',
   )
   const topics = program.command('topics').description('the topics of the site').exitOverride()
   const more = '--topics <list>'

@@ -1,13 +1,16 @@
 /**
  * `sluice ps`: what the running processes of a site do: three lags by partition (W9), and why one stands still.
  *
- * Owns: asking each process for its status and showing it. A process knows its position and its watermark; the log knows neither.
+ * Owns: which processes there are (those of this host that registered, and who answers where the site says), asking each for its status and showing it. A
+ * process knows its position and its watermark; the log knows neither.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import { formatDuration } from '../schemas/units.ts'
 import type { Invocation } from './invocation.ts'
+import type { Output } from './output.ts'
 import { loadSite } from './load-site.ts'
 import { onOneLine, printableTree } from './printable.ts'
+import { knownProcesses } from './processes.ts'
 import type { PartitionRow, ProcessStatus } from './site-status.ts'
 
 const ANSWER_MS = 3000
@@ -42,10 +45,35 @@ export function partitionLines(rows: readonly PartitionRow[]): string[] {
   ]
 }
 
+type Answer = ProcessStatus & { readonly url: string }
+
+const answerOf = async (url: string): Promise<Answer> => ({ url, ...(await statusOf(url)) })
+
+/** Of the site, on this host. Rejects with SLU_ENV_NOT_RUNNING where none answers. */
+async function processesHere(siteFile: string, output: Output): Promise<Answer[]> {
+  const loaded = loadSite(siteFile)
+  const { site, observability } = loaded.site
+  const known = knownProcesses(loaded)
+  const named = `http://${observability.health.listen}`
+  const asked = await Promise.allSettled(known.map(({ url }) => answerOf(url)))
+  const answers = asked.flatMap((one, i) => {
+    const { pid, url } = known[i] as (typeof known)[number]
+    if (one.status === 'rejected') output.note(`pid ${pid} does not answer at ${url}`)
+    // Its pid or its port may be somebody else's by now.
+    return one.status === 'fulfilled' && one.value.pid === pid && one.value.site === site ? [one.value] : []
+  })
+  if (answers.some(({ url }) => url === named)) return answers
+  // One of another host's or container's folder, whose port leads here.
+  const more = await answerOf(named).catch((error: unknown) => {
+    if (answers.length === 0) throw error
+    return null
+  })
+  return more === null || answers.some(({ pid }) => pid === more.pid) || (answers.length > 0 && more.site !== site) ? answers : [...answers, more]
+}
+
 export async function ps({ siteFile, output }: Invocation, _args: string[], options: Record<string, unknown>): Promise<number> {
   const given = Array.isArray(options['url']) ? (options['url'] as string[]) : null
-  const urls = given ?? [`http://${loadSite(siteFile).site.observability.health.listen}`]
-  const processes = await Promise.all(urls.map(async (url) => ({ url, ...(await statusOf(url)) })))
+  const processes = given === null ? await processesHere(siteFile, output) : await Promise.all(given.map(answerOf))
   output.json({ processes })
   for (const p of processes) {
     output.line(

@@ -49,6 +49,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
     isSimulating,
     isObserving: false,
     isApplyingTopics: loaded.site.log.driver === 'embedded',
+    isSharingHost: true,
     environment,
     ending: ending.signal,
     onLog: (severity, message) => {
@@ -68,7 +69,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
       ),
     )
   })
-  output.note(`sluice ${loaded.site.site}: ${args.join(', ')} running; metrics at ${site.status().metricsUrl ?? 'nowhere'}`)
+  output.note(`sluice ${loaded.site.site}: ${args.join(', ')} running; metrics at ${site.status().metricsUrl ?? 'nowhere'}, status at ${site.status().healthUrl ?? 'nowhere'}`)
   const screen = startScreen(() => site.status(), 'lines')
   try {
     const why = await Promise.race([ending.asked, site.failed])

@@ -28,6 +28,7 @@ import { measureFunction } from './measure-functions.ts'
 import { SiteObserver } from './observe.ts'
 import { openEgress, type OpenEgress } from './open-egress.ts'
 import { openLog, type Environment } from './open-log.ts'
+import { registerProcess } from './processes.ts'
 import { pseudonymKey } from './secrets.ts'
 import { shippedCodecs } from './shipped.ts'
 import { functionStatuses, partitionRows, poolStatuses, type NamedRunner, type ProcessStatus, type SiteStatus } from './site-status.ts'
@@ -45,6 +46,8 @@ export interface SiteOptions {
   readonly isObserving: boolean
   /** Create missing topics first. */
   readonly isApplyingTopics: boolean
+  /** Where another process has the ports that the site names, listen on free ones: several processes of a site share a host. */
+  readonly isSharingHost: boolean
   readonly environment: Environment
   readonly onLog: (severity: 'debug' | 'info' | 'warn' | 'error', message: string) => void
   /** Aborted when the process is asked to end: a start that waits for its log gives up. */
@@ -74,6 +77,7 @@ export class SiteProcess {
   #runners: NamedRunner[] = []
   #simulation: SimulatedSite | null = null
   #server: HealthServer | null = null
+  #unregister = (): void => {}
   #isReady = false
   /** Why it has not started yet. */
   #waitsFor: string | null = null
@@ -108,16 +112,20 @@ export class SiteProcess {
     const { site } = loaded
     const codecs = shippedCodecs()
     const pseudonyms = createPseudonyms(nodeHashing, pseudonymKey(loaded, environment))
-    const telemetry = await startTelemetry({
-      service: 'sluice',
-      site: site.site,
-      version: VERSION,
-      metricsListen: site.observability.metrics.listen,
-      environment,
-      onLog: (severity, message, attributes) => this.#note(severity, withChain(message, attributes)),
-    })
+    const telemetry = await this.#listening('metrics', site.observability.metrics.listen, (metricsListen) =>
+      startTelemetry({
+        service: 'sluice',
+        site: site.site,
+        version: VERSION,
+        metricsListen,
+        environment,
+        onLog: (severity, message, attributes) => this.#note(severity, withChain(message, attributes)),
+      }),
+    )
     this.#telemetry = telemetry
-    this.#server = await startHealthServer(site.observability.health.listen, { reasons: () => this.notReady(), status: () => this.processStatus() })
+    const facts = { reasons: () => this.notReady(), status: () => this.processStatus() }
+    this.#server = await this.#listening('health', site.observability.health.listen, (listen) => startHealthServer(listen, facts))
+    this.#unregister = registerProcess(loaded, { pid: process.pid, url: this.#server.url })
     const opened = await openLog(loaded, environment)
     this.#log = opened
     await this.#untilReachable(opened)
@@ -184,6 +192,17 @@ export class SiteProcess {
     }
     await Promise.all(this.#runners.map(({ runner }) => runner.start()))
     this.#simulation?.startProducing()
+  }
+
+  /** `open` on the address that the site names, or where that is taken and may be shared, on a free port of it. */
+  async #listening<T>(what: string, listen: string, open: (listen: string) => Promise<T>): Promise<T> {
+    try {
+      return await open(listen)
+    } catch (error) {
+      if (!this.#options.isSharingHost || asSluiceError(error, 'SLU_INTERNAL').code !== 'SLU_ENV_PORT') throw error
+      this.#note('info', `${what}: ${listen} is taken, a free port is used`)
+      return open(`${listen.slice(0, listen.lastIndexOf(':'))}:0`)
+    }
   }
 
   async #untilReachable(log: LogDriver): Promise<void> {
@@ -318,6 +337,7 @@ export class SiteProcess {
     await quietly('endpoint connections', () => this.#call?.close())
     await quietly('egress', () => this.#egress?.close())
     await quietly('log', () => this.#log?.close())
+    this.#unregister()
     await quietly('health server', () => this.#server?.close())
     await quietly('telemetry', () => this.#telemetry?.shutdown())
     this.#runners = []

@@ -89,6 +89,7 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     isSimulating: true,
     isObserving: true,
     isApplyingTopics: true,
+    isSharingHost: false,
     environment,
     ending: ending.signal,
     onLog: (severity, message) => {

@@ -22,7 +22,7 @@ const bytes = z
 const listen = z
   .string()
   .regex(/^(\[[0-9a-f:]+\]|[a-z0-9.-]+):\d{1,5}$/i, 'must be host:port')
-  .describe('host:port; port 0 takes a free one')
+  .describe('host:port; port 0 takes a free one, and so does `sluice run` where the port is taken')
 const endpointUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })
 
 const day = 86_400_000

@@ -105,6 +105,7 @@ test.serial(
       isSimulating: true,
       isObserving: true,
       isApplyingTopics: true,
+      isSharingHost: false,
       environment: process.env,
       onLog: (_severity, message) => void logged.push(message),
     })
