@@ -12,8 +12,8 @@ import { SluiceError } from '../schemas/errors.ts'
 import { defineFunction, LAMBDA_DEFAULTS, type AnyFunction, type LambdaFunction } from '../streams/define-function.ts'
 import { FUNCTION_NAMES } from './functions.ts'
 
-/** What `sluice run` says about a Lambda handler. */
-export interface LambdaSettings extends Partial<Pick<LambdaFunction, 'batchSize' | 'batchWindowMs' | 'timeoutMs' | 'bootstrapServers'>> {
+/** What `sluice run` says about a Lambda handler; `name` in place of its file's. */
+export interface LambdaSettings extends Partial<Pick<LambdaFunction, 'name' | 'batchSize' | 'batchWindowMs' | 'timeoutMs' | 'bootstrapServers'>> {
   readonly topics?: readonly string[]
 }
 

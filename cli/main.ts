@@ -58,6 +58,7 @@ function buildProgram(done: (code: number) => void): Command {
     .option('--quiet', 'no live screen')
   verb(program, 'run [functions...]', 'run some functions of the site, or a handler file (path/to/handler.ts)', run)
     .option('--topics <list>', 'topics of an AWS Lambda handler, separated by commas')
+    .option('--name <name>', 'its name, and that of its consumer group (default: its file’s)')
     .option('--batch-size <n>', 'its records a batch, 1 to 10000 (default 100)')
     .option('--batch-window <duration>', 'how long its batch may wait to fill (default 500ms)')
     .option('--timeout <duration>', 'its time for one invocation (default 60s)')

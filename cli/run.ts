@@ -1,7 +1,7 @@
 /**
  * `sluice run [function…]`: some functions of the site in this process, or handlers from files; what compose and Kubernetes call.
  *
- * Owns: the settings of Lambda handlers given on the command line, and the pseudo function `simulated-site`.
+ * Owns: the settings of Lambda handlers given on the command line, that no two functions have one name, and the pseudo function `simulated-site`.
  */
 import { SluiceError } from '../schemas/errors.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
@@ -20,7 +20,7 @@ const SIMULATED = 'simulated-site'
 
 /** What the options say about Lambda handlers among the files. Throws SLU_USE. */
 function lambdaSettings(options: Record<string, unknown>, brokers: readonly string[]): LambdaSettings {
-  const { topics, batchSize, batchWindow, timeout } = options
+  const { topics, name, batchSize, batchWindow, timeout } = options
   const whole = (name: string, value: unknown): number => {
     if (!/^\d{1,9}$/.test(String(value))) throw new SluiceError('SLU_USE', `--${name} ${String(value)}: must be a whole number`)
     return Number(value)
@@ -28,10 +28,25 @@ function lambdaSettings(options: Record<string, unknown>, brokers: readonly stri
   return {
     bootstrapServers: brokers.join(','),
     ...(typeof topics === 'string' ? { topics: topicList(topics) } : {}),
+    ...(typeof name === 'string' ? { name } : {}),
     ...(batchSize === undefined ? {} : { batchSize: whole('batch-size', batchSize) }),
     ...(typeof batchWindow === 'string' ? { batchWindowMs: parseDuration(batchWindow, 'batch-window') } : {}),
     ...(typeof timeout === 'string' ? { timeoutMs: parseDuration(timeout, 'timeout') } : {}),
   }
+}
+
+/** File names that every second Lambda handler has. */
+const COMMON_NAMES: readonly string[] = ['index', 'handler', 'main', 'app', 'lambda', 'lambda-function']
+
+/** The name is the consumer group's: two functions of one name would share its partitions, and each record would go to one of them only. Throws SLU_USE. */
+export function checkNames(functions: readonly (FunctionName | AnyFunction)[], given: unknown): void {
+  const names = functions.map((one) => (typeof one === 'string' ? one : one.name))
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) throw new SluiceError('SLU_USE', `two functions are named ${twice}: they would share one consumer group, and each record would go to one of them`)
+  if (given !== undefined && !functions.some((one) => typeof one !== 'string' && one.kind === 'lambda')) throw new SluiceError('SLU_USE', '--name is for an AWS Lambda handler')
+  for (const one of functions)
+    if (typeof one !== 'string' && one.kind === 'lambda' && given === undefined && COMMON_NAMES.includes(one.name))
+      throw new SluiceError('SLU_USE', `a Lambda handler named ${one.name} after its file would share its consumer group with the next one: name it with --name`)
 }
 
 export async function run({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
@@ -42,6 +57,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
   const lambda = lambdaSettings(options, loaded.site.log.kafka?.brokers ?? [])
   const functions: (FunctionName | AnyFunction)[] = []
   for (const arg of args) if (arg !== SIMULATED) functions.push(isFunctionName(arg) ? arg : await loadHandler(arg, lambda))
+  checkNames(functions, options['name'])
   const ending = untilSignal()
   const site = new SiteProcess({
     loaded,

@@ -313,6 +313,33 @@ function groupChecks(check: Check): void {
     await second.consumer.stop()
   })
 
+  check(
+    'group: members that read different topics are each given their own and no other, whoever leads, also while they come and go',
+    2,
+    async (t, { log, driver, topic, group, send }) => {
+      const other = `${topic}.other`
+      await log.topic(other, 2, 'LogAppendTime')
+      const at = { topic: other, key: null }
+      await driver.producer().send([0, 1].map((partition) => ({ ...at, partition, value: text(`other ${partition}`) })))
+      await send({ value: text('own 0') }, { partition: 1, value: text('own 1') })
+      const first = await join(driver, { group, topic })
+      const second = await join(log.driver(), { group, topic: other })
+      const third = await join(log.driver(), { group, topic: other })
+      const all = (prefix: string, ...members: Member[]): boolean => [0, 1].every((n) => members.some((m) => m.values().includes(`${prefix} ${n}`)))
+      await wait(() => all('own', first) && all('other', second, third) && second.owned().length === 1 && third.owned().length === 1, 'each reads its topic')
+      await first.consumer.stop()
+      await second.consumer.stop()
+      await wait(() => third.owned().length === 2, 'the last one has all of its topic')
+      for (const [member, own] of [
+        [first, topic],
+        [second, other],
+        [third, other],
+      ] as const)
+        t.true(member.assignments.every((assignment) => assignment.topic === own))
+      await third.consumer.stop()
+    },
+  )
+
   check('group: a missing topic refuses the start by name', 1, async (t, { driver, topic, group }) => {
     t.is(await rejection(join(driver, { group, topic: `${topic}.absent` })), 'SLU_LOG_TOPIC_MISSING')
   })

@@ -58,10 +58,15 @@ test('own handler: the one of the README runs as it stands there, once `run` has
 test('own handler: an AWS Lambda handler gets the topics it is to be given', async (t) => {
   const site = siteInFolder()
   t.teardown(site.remove)
-  const file = join(site.dir, 'handler.mjs')
+  const file = join(site.dir, 'orders-handler.mjs')
   writeFileSync(file, 'export const handler = async () => ({ batchItemFailures: [] })\n')
   const refused = await sluice(['run', file, '--topics', 'orders', '--json', '--site', site.file])
   const { error } = JSON.parse(refused.stdout) as { error: { code: string; fix: string } }
+  const unnamed = join(site.dir, 'handler.mjs')
+  writeFileSync(unnamed, 'export const handler = async () => undefined\n')
+  t.regex((await sluice(['run', unnamed, '--topics', 'orders', '--site', site.file])).stderr, /SLU_USE[^]*--name/)
+  const named = await sluice(['run', unnamed, '--topics', 'orders', '--name', 'orders', '--json', '--site', site.file])
+  t.is((JSON.parse(named.stdout) as { error: { code: string } }).error.code, 'SLU_LOG_TOPIC_MISSING')
   t.like(error, { code: 'SLU_LOG_TOPIC_MISSING', fix: `sluice topics apply ${file} --topics orders --site ${site.file}` })
   const applied = await sluice(error.fix.split(' ').slice(1))
   t.deepEqual(

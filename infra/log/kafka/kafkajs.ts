@@ -1,7 +1,7 @@
 /**
  * What we use of kafkajs 2.2.4, typed, with its six repairs (docs/adr/0001): with the four named below the only file that reaches into its internals.
  *
- * Owns: the protocol layer (Cluster, assigner, member assignment) as small interfaces; which fetched records are committed; the request queue's timer
+ * Owns: the protocol layer (Cluster, subscriptions, assignments) as small interfaces; which fetched records are committed; the request queue's timer
  * repair; header order; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
@@ -73,7 +73,8 @@ export interface GroupResponse {
   readonly memberId: string
   readonly leaderId: string
   readonly generationId: number
-  readonly members: readonly unknown[]
+  /** Of whom all else is empty but for the leader. */
+  readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[]
 }
 
 /** One broker of the protocol layer. Every method rejects with a kafkajs error whose `type` is the protocol's error name. */
@@ -116,16 +117,17 @@ export interface Cluster {
   ): Promise<readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly offset: string }[] }[]>
 }
 
-interface Assigner {
-  protocol(options: { topics: readonly string[] }): unknown
-  assign(options: { members: readonly unknown[]; topics: readonly string[] }): Promise<readonly unknown[]>
-}
-
 const ClusterClass = require('kafkajs/src/cluster') as new (options: Record<string, unknown>) => Cluster
-const { MemberAssignment } = require('kafkajs/src/consumer/assignerProtocol') as {
-  MemberAssignment: { decode(bytes: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>> } | null }
+const { MemberAssignment, MemberMetadata } = require('kafkajs/src/consumer/assignerProtocol') as {
+  MemberAssignment: {
+    encode(given: { version: number; assignment: Readonly<Record<string, readonly number[]>> }): Buffer
+    decode(bytes: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>> } | null
+  }
+  MemberMetadata: {
+    encode(given: { version: number; topics: readonly string[] }): Buffer
+    decode(bytes: Buffer): { readonly topics: readonly string[] }
+  }
 }
-const roundRobin = require('kafkajs/src/consumer/assigners/roundRobinAssigner') as (options: { cluster: Cluster }) => Assigner
 const { createLogger } = require('kafkajs/src/loggers') as { createLogger(options: { level: number; logCreator: () => () => void }): unknown }
 const defaultSockets = require('kafkajs/src/network/socketFactory') as () => ISocketFactory
 const ConnectionClass = require('kafkajs/src/network/connection') as { prototype: { connect(): Promise<unknown> } }
@@ -394,7 +396,16 @@ export function createCluster(connection: Connection, isolationLevel: 0 | 1): Cl
   return withoutGoneTopics(cluster)
 }
 
-export const createAssigner = (cluster: Cluster): Assigner => roundRobin({ cluster })
+/** Of kafkajs' round robin, whose members may be in the group still. */
+const PROTOCOL = { name: 'RoundRobinAssigner', version: 0 } as const
+
+/** What a member says of itself when it joins. */
+export const encodeSubscription = (topics: readonly string[]) => ({ name: PROTOCOL.name, metadata: MemberMetadata.encode({ version: PROTOCOL.version, topics }) })
+
+export const decodeSubscription = (metadata: Buffer): readonly string[] => MemberMetadata.decode(metadata).topics
+
+export const encodeAssignment = (share: ReadonlyMap<string, readonly number[]>): Buffer =>
+  MemberAssignment.encode({ version: PROTOCOL.version, assignment: Object.fromEntries(share) })
 
 /** Topic to partitions of one member; empty when it got none. */
 export function decodeAssignment(bytes: Buffer): Readonly<Record<string, readonly number[]>> {

@@ -24,11 +24,12 @@ import {
   type TopicPartition,
 } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
+import { deal, topicsOf } from './assigner.ts'
 import { FATAL_WHILE_READING, kafkaError, typeOf } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import { decide } from './group-protocol.ts'
 import { partitionsOf } from './leaders.ts'
-import { createAssigner, decodeAssignment, type Broker, type Cluster } from './kafkajs.ts'
+import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, type Broker, type Cluster, type GroupResponse } from './kafkajs.ts'
 import { createTroubles, type Troubles } from './troubles.ts'
 
 export interface MemberOptions {
@@ -262,24 +263,32 @@ export class GroupMember implements LogConsumer {
   async #join(): Promise<void> {
     const { group, topics, sessionMs } = this.#options
     const coordinator = await this.#findCoordinator()
-    const assigner = createAssigner(this.#cluster)
     const joined = await coordinator.joinGroup({
       groupId: group,
       sessionTimeout: sessionMs,
       rebalanceTimeout: Math.max(REBALANCE_MIN_MS, sessionMs),
       memberId: this.#memberId,
-      groupProtocols: [assigner.protocol({ topics })],
+      groupProtocols: [encodeSubscription(topics)],
     })
     this.#memberId = joined.memberId
     this.#generation = joined.generationId
-    let groupAssignment: readonly unknown[] = []
-    if (joined.leaderId === joined.memberId) {
-      await this.#cluster.refreshMetadata()
-      groupAssignment = await assigner.assign({ members: joined.members, topics })
-    }
+    const groupAssignment = joined.leaderId === joined.memberId ? await this.#dealOut(joined.members) : []
     const synced = await coordinator.syncGroup({ groupId: group, generationId: this.#generation, memberId: this.#memberId, groupAssignment })
     const tps = Object.entries(decodeAssignment(synced.memberAssignment)).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition })))
-    await this.#assign(coordinator, tps)
+    // A leader of before may deal out what this member never asked for.
+    await this.#assign(
+      coordinator,
+      tps.filter(({ topic }) => topics.includes(topic)),
+    )
+  }
+
+  /** As the leader: each topic to those that subscribed to it. One that we do not read ourselves may be gone, or not ours to see: it waits. */
+  async #dealOut(members: GroupResponse['members']): Promise<readonly unknown[]> {
+    const subscribers = members.map(({ memberId, memberMetadata }) => ({ memberId, topics: decodeSubscription(memberMetadata) }))
+    for (const topic of topicsOf(subscribers)) if (!this.#options.topics.includes(topic)) await this.#cluster.addMultipleTargetTopics([topic]).catch(() => {})
+    await this.#cluster.refreshMetadata()
+    const dealt = deal(subscribers, (topic) => partitionsOf(this.#cluster, topic))
+    return [...dealt].map(([memberId, share]) => ({ memberId, memberAssignment: encodeAssignment(share) }))
   }
 
   /** C2: offset and metadata come from one read. Heartbeats go on while the runner opens its partitions (T3). */
