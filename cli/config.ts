@@ -22,10 +22,11 @@ export async function configCheck({ siteFile, output }: Invocation): Promise<num
   const loaded = loadSite(siteFile)
   const rows = leaves(loaded.site, [], loaded.originOf)
   const notes = withoutEffect(loaded.site)
-  output.json({ file: loaded.file, site: loaded.site, origins: Object.fromEntries(rows.map((r) => [r.key, r.origin])), withoutEffect: notes })
+  output.json({ file: loaded.file, site: loaded.site, origins: Object.fromEntries(rows.map((r) => [r.key, r.origin])), withoutEffect: notes, absent: loaded.absent })
   const width = Math.min(64, Math.max(...rows.map((r) => r.key.length)))
   for (const r of rows) output.line(`${r.key.padEnd(width)}  ${(typeof r.value === 'string' ? r.value : toJson(r.value)).padEnd(24)}  ${r.origin}`)
   for (const n of notes) output.line(`without effect: ${n}`)
+  for (const one of loaded.absent) output.line(`not there: ${one}`)
   output.line(`ok  ${loaded.file}: ${rows.length} values`)
   return 0
 }

@@ -32,6 +32,8 @@ export class SiteProblemsError extends SluiceError {
 export interface LoadedSite {
   readonly site: Site
   readonly file: string
+  /** Files taken by default that are not there, and whom that keeps from running. */
+  readonly absent: readonly string[]
   /** Folder of the file: relative paths in it start here. */
   readonly folder: string
   /** `file:line` of a key as written, or `default`. */
@@ -74,8 +76,8 @@ function kindAt(path: string): 'file' | 'folder' | null {
   }
 }
 
-/** Reads, validates and checks `file`. */
-export function loadSite(file: string): LoadedSite {
+/** Reads, validates and checks `file`. Of files that nobody has written but a function takes by default, only those are missed whose function `isRun` here. */
+export function loadSite(file: string, isRun: (functionName: string) => boolean = () => false): LoadedSite {
   const full = resolve(file)
   let text: string
   try {
@@ -99,7 +101,8 @@ export function loadSite(file: string): LoadedSite {
   const { site, problems, files } = validateSite(parsed)
   const folder = dirname(full)
   const pathOf = (named: string): string => resolve(folder, named)
-  const missing = files.filter(({ named, kind }) => kindAt(pathOf(named)) !== kind).map(({ path, named, kind }) => ({ path, message: `${named}: no such ${kind}` }))
+  const absent = files.filter(({ named, kind }) => kindAt(pathOf(named)) !== kind).map((one) => ({ ...one, message: `${one.named}: no such ${one.kind}` }))
+  const missing = absent.filter(({ neededBy }) => neededBy === null || isRun(neededBy))
   const all = [...broken, ...[...problems, ...missing].map(({ path, message }) => ({ line: lineOf(document, lines, path).line, key: keyText(path), message }))]
   if (site === null || all.length > 0)
     throw new SiteProblemsError(
@@ -108,6 +111,7 @@ export function loadSite(file: string): LoadedSite {
     )
   return {
     site,
+    absent: absent.map(({ path, message, neededBy }) => `${keyText(path)}: ${message}; ${neededBy} cannot run (enabled: false, if it is not to)`),
     file: full,
     folder,
     pathOf,

@@ -51,7 +51,7 @@ export function checkNames(functions: readonly (FunctionName | AnyFunction)[], g
 
 export async function run({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   if (args.length === 0) throw new SluiceError('SLU_USE', `name functions to run: ${FUNCTION_NAMES.join(', ')}, ${SIMULATED}, or a handler file`)
-  const loaded = loadSite(siteFile)
+  const loaded = loadSite(siteFile, (name) => args.includes(name))
   const isSimulating = args.includes(SIMULATED)
   if (isSimulating && loaded.site.simulation === undefined) throw new SluiceError('SLU_USE', `${SIMULATED}: the site has no simulation`)
   const lambda = lambdaSettings(options, loaded.site.log.kafka?.brokers ?? [])

@@ -76,7 +76,7 @@ export function whatIsWrong(status: SiteStatus, ledger: StartReport['ledger'], i
 }
 
 export async function start({ siteFile, output, environment }: Invocation, _args: string[], options: Record<string, unknown>): Promise<number> {
-  const loaded = loadSite(siteFile)
+  const loaded = loadSite(siteFile, () => true)
   const forMs = typeof options['for'] === 'string' ? parseDuration(options['for'], 'for') : null
   if (options['fresh'] === true) removeState(loaded)
   for (const note of withoutEffect(loaded.site)) output.note(`without effect: ${note}`)

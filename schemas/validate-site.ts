@@ -22,6 +22,8 @@ export interface NamedFile {
   readonly path: Path
   readonly named: string
   readonly kind: 'file' | 'folder'
+  /** The function that reads it, where nobody has written it: a default that only this function needs. */
+  readonly neededBy: string | null
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -246,13 +248,13 @@ function references(w: Written): SiteProblem[] {
 
 function namedFiles(w: Written): NamedFile[] {
   const files: NamedFile[] = []
-  const name = (kind: NamedFile['kind'], path: Path, named: unknown): void => {
-    if (typeof named === 'string' && named !== '') files.push({ path, named, kind })
+  const name = (kind: NamedFile['kind'], path: Path, named: unknown, neededBy: string | null = null): void => {
+    if (typeof named === 'string' && named !== '') files.push({ path, named, kind, neededBy: w.at(...(path as string[])) === undefined ? neededBy : null })
   }
   const rules = ['functions', 'assess-health', 'rules']
-  if (w.at('functions', 'assess-health', 'enabled') !== false) name('file', rules, w.setting(functionsShape['assess-health'].unwrap().shape.rules, ...rules))
+  if (w.at('functions', 'assess-health', 'enabled') !== false) name('file', rules, w.setting(functionsShape['assess-health'].unwrap().shape.rules, ...rules), 'assess-health')
   const policy = ['egress', 'policy']
-  if (w.at('functions', 'forward-summaries', 'enabled') !== false) name('folder', policy, w.setting(siteSchema.shape.egress.unwrap().shape.policy, ...policy))
+  if (w.at('functions', 'forward-summaries', 'enabled') !== false) name('folder', policy, w.setting(siteSchema.shape.egress.unwrap().shape.policy, ...policy), 'forward-summaries')
   for (const key of ['caFile', 'certFile', 'keyFile']) name('file', ['log', 'kafka', 'tls', key], w.at('log', 'kafka', 'tls', key))
   if (w.at('pseudonyms', 'create') !== true) name('file', ['pseudonyms', 'keyFile'], w.at('pseudonyms', 'keyFile'))
   return files

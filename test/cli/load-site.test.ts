@@ -75,6 +75,25 @@ test('load site: files it names and that are missing are problems with their lin
   )
 })
 
+test('load site: a site for handlers of its own needs no policy and no health rules; who runs the function that reads them does', (t) => {
+  const alone = mkdtempSync(join(tmpdir(), 'sluice-own-'))
+  t.teardown(() => rmSync(alone, { recursive: true, force: true }))
+  const file = join(alone, 'site.yaml')
+  writeFileSync(file, 'site: hall-1\npseudonyms: { keyFile: key, create: true }\n')
+  const { absent } = loadSite(file)
+  t.deepEqual(
+    absent.map((one) => one.split('; ')[1]?.split(' ')[0]),
+    ['assess-health', 'forward-summaries'],
+  )
+  t.regex(absent[1] ?? '', /^egress\.policy: \.\/policy: no such folder; /)
+  const missedBy = (name: string): readonly string[] =>
+    (t.throws(() => loadSite(file, (one) => one === name)) as SiteProblemsError).problems.map(({ key, message }) => `${key} ${message}`)
+  t.deepEqual(missedBy('forward-summaries'), ['egress.policy ./policy: no such folder'])
+  t.is(missedBy('assess-health').length, 1)
+  writeFileSync(file, 'site: hall-1\npseudonyms: { keyFile: key, create: true }\negress: { policy: ./policy }\n')
+  t.throws(() => loadSite(file), { message: /SLU_CONFIG_INVALID/ }, 'what is written is looked for')
+})
+
 test('load site: keys, references, files and keys that stand twice are problems of one list, each with its line', (t) => {
   const found = problems(
     write(
