@@ -268,7 +268,7 @@ export const errors = {
     'hold',
     2,
     'One more would be forgotten, and the order of its key lost (D4). The record waits and is tried again.',
-    'Correct the cause and put the dead letters back: `sluice dlq ls`, `sluice dlq retry`; or raise parkedRecordsMax of the function.',
+    'Raise parkedRecordsMax of the function and restart it; then correct the cause and put the dead letters back with `sluice dlq retry`. A task in key order goes on once they are put back.',
   ),
   SLU_HANDLER_FAILED: row(
     'a handler threw, or emitted what it may not',

@@ -265,7 +265,10 @@ export interface LambdaContext {
 /** An AWS Lambda Kafka handler, unchanged; the settings are those of an event source mapping (runtime.md §6). */
 export interface LambdaFunction extends Named {
   readonly kind: 'lambda'
-  /** Batches of one partition. May return `{ batchItemFailures }`. Callback-style handlers are refused. */
+  /**
+   * Batches of one partition. May return `{ batchItemFailures }`. Callback-style handlers are refused. Whatever it throws is tried again. After `timeoutMs` it
+   * is given up, not ended: it shares the process, and a loop that never awaits stops everything in it (T3).
+   */
   handler(event: LambdaKafkaEvent, context: LambdaContext): unknown
   /** 1 to 10,000. */
   readonly batchSize: number

@@ -2,8 +2,8 @@
  * The guards of the core, each as a change of the source text that takes it away, and where the simulations notice.
  *
  * Owns: the table. Every text of `edits` stands in `file` exactly once, else the proof fails loudly. Every invariant that the simulations are to show
- * stands here at least once (mutants.test.ts looks). What the log itself guards (epochs, acknowledgements) is taken away in windows.test.ts. Guards that
- * another one covers in every run, and why they stay, are listed in RESULTS.md beside this file.
+ * stands here at least once (mutants.test.ts looks). What the log itself guards (epochs, acknowledgements) is taken away in windows.test.ts. How the results
+ * are read, and which guards are not among these, says RESULTS.md beside this file.
  * One table, so over 300 lines.
  */
 export interface Mutant {
