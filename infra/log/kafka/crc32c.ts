@@ -6,6 +6,7 @@
  * platform without it, kafkajs' own remains: slower, the same checksum.
  */
 import { createRequire } from 'node:module'
+import { replaceModule } from './replace-module.ts'
 
 type Checksum = (bytes: Buffer) => number
 
@@ -19,9 +20,5 @@ function native(): Checksum | null {
   }
 }
 
-const path = require.resolve('kafkajs/src/protocol/recordBatch/crc32C')
 const checksum = native()
-if (checksum !== null) {
-  require(path)
-  ;(require.cache[path] as { exports: Checksum }).exports = checksum
-}
+if (checksum !== null) replaceModule('kafkajs/src/protocol/recordBatch/crc32C', checksum)

@@ -6,9 +6,10 @@
  * answer unpacks to (C6): beyond `UNPACKED_BYTES_MAX` the rest of it is left for the next fetch.
  */
 import { createRequire } from 'node:module'
-import { asSluiceError, type SluiceError } from '../../../schemas/errors.ts'
+import { asSluiceError, SluiceError } from '../../../schemas/errors.ts'
 import { UNPACKED_BYTES_MAX } from './codecs.ts'
 import type { FetchedPartition, RawMessage } from './kafkajs.ts'
+import { replaceModule } from './replace-module.ts'
 
 const require = createRequire(import.meta.url)
 
@@ -23,6 +24,7 @@ type Decode = (decoder: Decoder) => Promise<readonly RawMessage[]>
 
 const DecoderClass = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder
 const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<{ readonly records: readonly RawMessage[] }>
+const decodeMessageSet = require('kafkajs/src/protocol/messageSet/decoder') as (decoder: Decoder, bytes: number) => Promise<readonly RawMessage[]>
 const { failure, createErrorFromCode } = require('kafkajs/src/protocol/error') as { failure(code: number): boolean; createErrorFromCode(code: number): Error }
 
 /** The first batch that could not be read. */
@@ -67,20 +69,17 @@ async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonl
   return messages
 }
 
-const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages')
-const decodeOld = require(path) as Decode
-
-;(require.cache[path] as { exports: Decode }).exports = async function decodeBeside(answer) {
-  const from = answer.offset
+const decodeBeside: Decode = async (answer) => {
   const bytes = answer.readInt32()
   if (bytes <= 0 || !answer.canReadBytes(bytes)) return []
   const batches = answer.readBytes(bytes)
   if (bytes <= MAGIC_AT) return []
-  if (batches.readInt8(MAGIC_AT) === BATCH_MAGIC) return decodeBatches(answer, new DecoderClass(batches))
-  // From before 0.11: by kafkajs, from where it begins.
-  answer.offset = from
-  return decodeOld(answer)
+  // From before 0.11: by kafkajs.
+  return batches.readInt8(MAGIC_AT) === BATCH_MAGIC ? decodeBatches(answer, new DecoderClass(batches)) : decodeMessageSet(new DecoderClass(batches), bytes)
 }
+
+if (!replaceModule('kafkajs/src/protocol/requests/fetch/v4/decodeMessages', decodeBeside))
+  throw new SluiceError('SLU_INTERNAL', 'answers were decoded before fetch-response.ts was loaded')
 
 for (const version of [4, 5, 6, 7, 8, 9, 10, 11])
   (require(`kafkajs/src/protocol/requests/fetch/v${version}/response`) as { parse(data: unknown): Promise<unknown> }).parse = (data) => Promise.resolve(data)
