@@ -302,6 +302,13 @@ export const errors = {
     'Other parameters under the same group would emit other windows for the same records (W3).',
     'Give the function a new group, or restore the parameters.',
   ),
+  SLU_WINDOW_FAILED: row(
+    'what a window comes to cannot be encoded',
+    'hold',
+    2,
+    'The function threw while it closed a window, or returned what no log takes. No one record is at fault, and a window passed over would be lost silently.',
+    'Correct the function and start it again: its open windows are folded again from the log.',
+  ),
   // telemetry
   SLU_TELEMETRY_PART: row(
     'part of a scrape could not be parsed',

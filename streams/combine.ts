@@ -12,6 +12,7 @@ import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { combineWindowMs, decodeCombineMetadata, encodeCombineMetadata } from './commit-metadata.ts'
 import type { CombinedSlot, CombineFunction, MarkerFacts, PartialRecord } from './define-function.ts'
+import { closingRecord, untilWindowFails, type PartitionCountOf } from './emits.ts'
 import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
@@ -21,6 +22,7 @@ export interface CombinePlace {
   readonly topic: string
   readonly partition: number
   readonly context: { readonly codecs: Codecs; readonly site: string }
+  readonly partitionCountOf?: PartitionCountOf
 }
 
 interface Open<V> {
@@ -48,6 +50,7 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
   let isAtHead = false
   /** W6: windows that start at or before this may miss records: a source says so, or their partials may have stood in the lost head. */
   let suspectMs: number | null = null
+  const attempt = untilWindowFails()
 
   /** D6: what no stage 1 of ours writes is parked before it can hold up or close anything. Null = well formed. */
   const faultOf = (p: PartialRecord<V>): string | null => {
@@ -94,25 +97,22 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
     return lowest
   }
 
-  /** Returns how many windows were closed. */
-  const close = (results: Outgoing[]): number => {
+  /** Returns how many windows were closed. `results` null = they were emitted before. Throws SLU_WINDOW_FAILED. */
+  const close = (results: Outgoing[] | null): number => {
     const through = markedThrough()
     if (through === null || isClosed(through)) return 0
     const ending = [...open.keys()].filter((endMs) => endMs <= through).sort((a, b) => a - b)
     for (const endMs of ending) {
       const { startMs, groups } = open.get(endMs) as Open<V>
       open.delete(endMs)
+      if (results === null) continue
       const isSuspect = suspectMs !== null && startMs <= suspectMs
       for (const group of [...groups.keys()].sort(byText)) {
         const slots = [...(groups.get(group) as Map<number, CombinedSlot<V>>).values()].sort((a, b) => a.sourcePartition - b.sourcePartition)
-        const { topic, key, value, headers, partition } = definition.result(group, { startMs, endMs }, isSuspect ? slots.map((s) => ({ ...s, partial: true })) : slots, at.context)
-        results.push({
-          topic,
-          key: typeof key === 'string' ? Buffer.from(key) : key,
-          value,
-          ...(headers === undefined ? {} : { headers }),
-          ...(partition === undefined ? {} : { partition }),
-        })
+        const given = isSuspect ? slots.map((slot) => ({ ...slot, partial: true })) : slots
+        results.push(
+          closingRecord(definition, `result of ${group}, ${startMs} to ${endMs}`, () => definition.result(group, { startMs, endMs }, given, at.context), at.partitionCountOf),
+        )
       }
     }
     closedThroughMs = through
@@ -154,9 +154,45 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
       if (decoded.kind === 'partial') take(decoded, row.offset)
       else {
         mark(decoded)
-        close([])
+        close(null)
       }
     }
+  }
+
+  const processAll = (records: readonly LogRecord[], readTo: bigint): Effects => {
+    const results: Outgoing[] = []
+    const late: LogRecord[] = []
+    const deadLetters: Parked[] = []
+    let handled = 0
+    let skipped = 0
+    let windowsClosed = 0
+    for (const record of records) {
+      if (record.offset < position) continue
+      position = record.offset + 1n
+      seeFirst(record)
+      if (isTick(record)) continue
+      if (isForAnother(record, definition.name)) {
+        skipped++
+        continue
+      }
+      const decoded = decode(record)
+      if (decoded instanceof SluiceError) {
+        deadLetters.push({ record, error: decoded, stage: 'decode' })
+        continue
+      }
+      if (decoded.kind === 'marker') {
+        mark(decoded)
+        windowsClosed += close(results)
+        handled++
+        continue
+      }
+      const outcome = take(decoded, record.offset)
+      if (outcome === 'late') late.push(record)
+      else if (outcome === 'duplicate') skipped++
+      else handled++
+    }
+    if (readTo > position) position = readTo
+    return { batches: results.length > 0 ? [{ fenced: false, records: results }] : [], late, deadLetters, handled, skipped, windowsClosed }
   }
 
   return {
@@ -179,41 +215,7 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
       return { nextOffset: committed?.nextOffset ?? 'start', effects: { batches: [], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 } }
     },
 
-    process: (records, readTo): Effects => {
-      const results: Outgoing[] = []
-      const late: LogRecord[] = []
-      const deadLetters: Parked[] = []
-      let handled = 0
-      let skipped = 0
-      let windowsClosed = 0
-      for (const record of records) {
-        if (record.offset < position) continue
-        position = record.offset + 1n
-        seeFirst(record)
-        if (isTick(record)) continue
-        if (isForAnother(record, definition.name)) {
-          skipped++
-          continue
-        }
-        const decoded = decode(record)
-        if (decoded instanceof SluiceError) {
-          deadLetters.push({ record, error: decoded, stage: 'decode' })
-          continue
-        }
-        if (decoded.kind === 'marker') {
-          mark(decoded)
-          windowsClosed += close(results)
-          handled++
-          continue
-        }
-        const outcome = take(decoded, record.offset)
-        if (outcome === 'late') late.push(record)
-        else if (outcome === 'duplicate') skipped++
-        else handled++
-      }
-      if (readTo > position) position = readTo
-      return { batches: results.length > 0 ? [{ fenced: false, records: results }] : [], late, deadLetters, handled, skipped, windowsClosed }
-    },
+    process: (records, readTo) => attempt(() => processAll(records, readTo)),
 
     checkpoint: (): Checkpoint => {
       let nextOffset = position

@@ -48,11 +48,14 @@ function headersOf(headers: unknown, fail: (field: string) => never): LogHeaders
   })
 }
 
-function outgoingOf(emit: RecordEmit, source: LogRecord, partitionCount: number | undefined, fail: (field: string) => never): Outgoing {
+/** Of a record or, where that is absent, of what is no record's: the result of a window. */
+function outgoingOf(emit: RecordEmit, source: LogRecord | undefined, definition: AnyFunction, partitionCountOf: PartitionCountOf, fail: (field: string) => never): Outgoing {
   const { topic, key, value, headers, partition } = emit
+  if (!definition.outputs.includes(emit.topic)) fail(`topic is ${emit.topic}, which is not among its outputs`)
   const keyBytes = typeof key === 'string' ? Buffer.from(key, 'utf8') : key === null ? null : (bytesOf(key) ?? fail(`key is ${described(key)}, must be a string, a Buffer or null`))
   const valueBytes = value === null ? null : (bytesOf(value) ?? fail(`value is ${described(value)}, must be a Buffer or null`))
   if (partition !== undefined) {
+    const partitionCount = partitionCountOf(topic)
     if (!Number.isSafeInteger(partition) || partition < 0) fail(`partition is ${typeof partition === 'number' ? partition : described(partition)}, must be a whole number from 0`)
     if (partitionCount !== undefined && partition >= partitionCount) fail(`partition is ${partition}, ${topic} has ${partitionCount}`)
   }
@@ -60,18 +63,20 @@ function outgoingOf(emit: RecordEmit, source: LogRecord, partitionCount: number 
     topic,
     key: keyBytes,
     value: valueBytes,
-    source,
+    ...(source === undefined ? {} : { source }),
     ...(headers === undefined ? {} : { headers: headersOf(headers, fail) }),
     ...(partition === undefined ? {} : { partition }),
   }
 }
+
+const UNKNOWN: PartitionCountOf = () => undefined
 
 /** Throws SLU_HANDLER_FAILED for an emit that is malformed or goes to a topic not declared, naming it by its place in the list, and the field. */
 export function sortEmits(
   emits: readonly Emit[],
   source: LogRecord,
   definition: AnyFunction,
-  partitionCountOf: PartitionCountOf = () => undefined,
+  partitionCountOf: PartitionCountOf = UNKNOWN,
 ): { outgoing: Outgoing[]; parked: Parked[] } {
   const outgoing: Outgoing[] = []
   const parked: Parked[] = []
@@ -91,11 +96,41 @@ export function sortEmits(
       continue
     }
     if (emit.to !== 'topic') fail(`to is ${described((emit as { to: unknown }).to)}, must be topic or dead-letter`)
-    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${emit.topic}, which is not among its outputs`)
-    outgoing.push(outgoingOf(emit, source, partitionCountOf(emit.topic), fail))
+    outgoing.push(outgoingOf(emit, source, definition, partitionCountOf, fail))
     at++
   }
   return { outgoing, parked }
+}
+
+/**
+ * The record that a window comes to. `make` is the definition's `what`; that it throws, or returns what no log takes, is the fault of no record that could
+ * be parked: throws SLU_WINDOW_FAILED, a hold (D6).
+ */
+export function closingRecord(definition: AnyFunction, what: string, make: () => RecordEmit, partitionCountOf: PartitionCountOf = UNKNOWN): Outgoing {
+  try {
+    return outgoingOf(make(), undefined, definition, partitionCountOf, (field) => {
+      throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: ${field}`)
+    })
+  } catch (thrown) {
+    throw new SluiceError('SLU_WINDOW_FAILED', `${definition.name}: ${what}`, thrown)
+  }
+}
+
+/**
+ * SLU_WINDOW_FAILED is for good: the call it came of left its state half way, and only the log can say again what that was (W3). Every later call of
+ * what is returned throws the same.
+ */
+export function untilWindowFails(): <T>(work: () => T) => T {
+  let failure: SluiceError | null = null
+  return (work) => {
+    if (failure !== null) throw failure
+    try {
+      return work()
+    } catch (thrown) {
+      if (thrown instanceof SluiceError && thrown.code === 'SLU_WINDOW_FAILED') failure = thrown
+      throw thrown
+    }
+  }
 }
 
 /** W3C trace headers of a record. */

@@ -81,7 +81,7 @@ function createProcessor(options: OpenPartitionOptions, retries: Retries): Parti
   const report = (error: SluiceError): void => options.environment.telemetry.log('error', error.message, { [attributeNames.function]: definition.name })
   if (definition.kind === 'fold') return createFoldProcessor(definition, context, options.partition, report, partitionCounts(options.parts), retries)
   const { topic, partition } = options
-  if (definition.kind === 'combine') return createCombineProcessor(definition, { topic, partition, context })
+  if (definition.kind === 'combine') return createCombineProcessor(definition, { topic, partition, context, partitionCountOf: partitionCounts(options.parts) })
   if (definition.kind === 'window')
     return createWindowProcessor(definition, {
       topic,

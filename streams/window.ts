@@ -7,14 +7,20 @@
  * Invariants: W1, W2, W3, W4, W5 (checkpoint = lowest offset a replay needs), W6 (lost metadata), W7 (stage 1's part), W8 (ticks), W10.
  * Predecessor rule: the newest by event time. An older record gets none and does not replace it. Whenever a predecessor had a say, even by being
  * newer, its offset counts for the open window (W5), so that a replay from the checkpoint decides the same way.
+ * D6: what the definition throws for a record makes it a dead letter. All is asked of it before anything is changed, except `add`: what that changed
+ * before it threw cannot be taken back, so the window is `partial` from then on; it is a predecessor and moves the watermark all the same, because to
+ * a replay that finds its window closed it is a record like any other (W3). A throw at closing holds the partition (SLU_WINDOW_FAILED); a replay
+ * comes to the same in every case (W3).
  * One file over 300 lines because it is one state machine.
  */
 import type { Codecs } from '../schemas/codec.ts'
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { decodeWindowMetadata, encodeWindowMetadata, type WindowMetadata } from './commit-metadata.ts'
-import type { MarkerFacts, WindowFunction, WindowParameters } from './define-function.ts'
-import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
+import type { MarkerFacts, RecordEmit, WindowFunction, WindowParameters } from './define-function.ts'
+import { closingRecord, untilWindowFails } from './emits.ts'
+import { NO_EFFECTS, type Checkpoint, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
+import { outcomeOf } from './retry.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick, tickRecord, tickTimeMs } from './tick.ts'
 
@@ -53,6 +59,16 @@ interface Predecessor<P> {
   readonly value: P
 }
 
+/** What the definition says of a record beside its time. */
+interface Facts<P> {
+  readonly identity: string
+  readonly sequence: number
+  /** Of its predecessors; null where the function has none. */
+  readonly line: string | null
+  /** What it may be to those after it. */
+  readonly next: Predecessor<P> | null
+}
+
 /** Identity of the parameters (W3): canonical text of what changes what is emitted; `idleMs` only changes when ticks are written. */
 export function parametersHash(functionName: string, p: WindowParameters, hash: (text: string) => string): string {
   return hash(`${functionName}|${p.windowMs}|${p.graceMs}|${p.outOfOrdernessMs}|${p.skewMs}|${p.maxGapMs}`).slice(0, 16)
@@ -80,6 +96,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   /** W8: our last tick, until it is read back, and how far our clock was then ahead of the log's. */
   let ticked: { readonly timeMs: number; readonly nowMs: number } | null = null
   let aheadMs = 0
+  const attempt = untilWindowFails()
 
   const isClosed = (endMs: number): boolean => closedThroughMs !== null && endMs <= closedThroughMs
   const endOf = (eventMs: number): number => Math.floor(eventMs / windowMs) * windowMs + windowMs
@@ -109,8 +126,9 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       suspectMs: suspectMs ?? -1,
       parametersHash: hash,
     }
-    const value = definition.encodeMarker(marker, at.context)
-    return Array.from({ length: at.partialsPartitionCount }, (_, partition) => ({ topic: definition.partialsTopic, partition, key: null, value }))
+    const topic = definition.partialsTopic
+    const record = closingRecord(definition, 'encodeMarker', () => ({ to: 'topic', topic, key: null, value: definition.encodeMarker(marker, at.context) }))
+    return Array.from({ length: at.partialsPartitionCount }, (_, partition) => ({ ...record, partition }))
   }
 
   const emit = (window: Open<G>, partials: Outgoing[]): void => {
@@ -118,11 +136,12 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     for (const key of [...window.groups.keys()].sort(byText)) {
       const { state } = window.groups.get(key) as Group<G>
       const { startMs, endMs, firstOffset, lastOffset } = window
-      const encoded = definition.encodePartial(
-        { functionName: definition.name, sourcePartition: at.partition, key, startMs, endMs, firstOffset, lastOffset, partial, parametersHash: hash, state },
-        at.context,
-      )
-      partials.push({ topic: definition.partialsTopic, key: Buffer.from(encoded.key), value: encoded.value })
+      const group = { functionName: definition.name, sourcePartition: at.partition, key, startMs, endMs, firstOffset, lastOffset, partial, parametersHash: hash, state }
+      const encode = (): RecordEmit => {
+        const { key: partialKey, value } = definition.encodePartial(group, at.context)
+        return { to: 'topic', topic: definition.partialsTopic, key: partialKey, value }
+      }
+      partials.push(closingRecord(definition, `encodePartial of ${key}, ${startMs} to ${endMs}`, encode))
     }
   }
 
@@ -141,28 +160,39 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     return ending.length
   }
 
-  const predecessorOf = (value: T, eventMs: number, window: Open<G> | null): P | undefined => {
-    if (definition.predecessor === undefined) return undefined
-    const before = predecessors.get(definition.predecessor.keyOf(value))
+  const predecessorOf = (line: string | null, eventMs: number, window: Open<G>): P | undefined => {
+    if (line === null) return undefined
+    const before = predecessors.get(line)
     const fromMs = eventMs - maxGapMs
     // A newer one than what we have may be among what we lack (W6).
-    if (window !== null && suspectMs !== null && fromMs <= suspectMs && (before === undefined || before.eventMs <= suspectMs)) window.isPartial = true
+    if (suspectMs !== null && fromMs <= suspectMs && (before === undefined || before.eventMs <= suspectMs)) window.isPartial = true
     if (before === undefined || before.eventMs < fromMs) return undefined
-    if (window !== null && before.offset < window.neededOffset) window.neededOffset = before.offset
+    if (before.offset < window.neededOffset) window.neededOffset = before.offset
     return before.eventMs < eventMs ? before.value : undefined
   }
 
-  const remember = (value: T, eventMs: number, offset: bigint): void => {
-    if (definition.predecessor === undefined) return
-    const key = definition.predecessor.keyOf(value)
-    const before = predecessors.get(key)
-    if (before === undefined || eventMs >= before.eventMs) predecessors.set(key, { offset, eventMs, value: definition.predecessor.of(value) })
+  const factsOf = (value: T, eventMs: number, offset: bigint): Facts<P> | SluiceError => {
+    try {
+      const identity: unknown = definition.identity(value)
+      const sequence: unknown = definition.sequence?.(value) ?? 0
+      if (typeof identity !== 'string') return new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: identity is a ${typeof identity}, must be a string`)
+      if (typeof sequence !== 'number') return new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: sequence is a ${typeof sequence}, must be a number`)
+      if (definition.predecessor === undefined) return { identity, sequence, line: null, next: null }
+      const line = definition.predecessor.keyOf(value)
+      return { identity, sequence, line, next: { offset, eventMs, value: definition.predecessor.of(value) } }
+    } catch (thrown) {
+      return outcomeOf(thrown, 'SLU_HANDLER_FAILED').error
+    }
+  }
+
+  const remember = ({ line, next }: Facts<P>): void => {
+    if (line === null || next === null) return
+    const before = predecessors.get(line)
+    if (before === undefined || next.eventMs >= before.eventMs) predecessors.set(line, next)
   }
 
   /** W10 */
-  const isFirst = (identities: Map<string, Set<number>>, value: T): boolean => {
-    const identity = definition.identity(value)
-    const sequence = definition.sequence?.(value) ?? 0
+  const isFirst = (identities: Map<string, Set<number>>, { identity, sequence }: Facts<P>): boolean => {
     const folded = identities.get(identity)
     if (folded === undefined) identities.set(identity, new Set([sequence]))
     else if (folded.has(sequence)) return false
@@ -170,7 +200,8 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     return true
   }
 
-  const fold = (value: T, eventMs: number, offset: bigint): boolean => {
+  /** What `add` threw, if it did. */
+  const fold = (value: T, eventMs: number, offset: bigint, facts: Facts<P>): 'folded' | 'duplicate' | SluiceError => {
     const endMs = endOf(eventMs)
     let window = open.get(endMs)
     if (window === undefined) {
@@ -178,15 +209,23 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       open.set(endMs, window)
     }
     window.lastOffset = offset
-    if (!isFirst(window.identities, value)) return false
+    if (!isFirst(window.identities, facts)) return 'duplicate'
     const { groups, startMs } = window
     const group = (key: string, create: () => G): G => {
       let g = groups.get(key)
       if (g === undefined) groups.set(key, (g = { state: create() }))
       return g.state
     }
-    definition.add({ startMs, endMs, group }, value, predecessorOf(value, eventMs, window))
-    return true
+    const before = predecessorOf(facts.line, eventMs, window)
+    try {
+      definition.add({ startMs, endMs, group }, value, before)
+      return 'folded'
+    } catch (thrown) {
+      window.isPartial = true
+      // Not folded: one that is sent again, or put back, is tried again (W10).
+      window.identities.get(facts.identity)?.delete(facts.sequence)
+      return outcomeOf(thrown, 'SLU_HANDLER_FAILED').error
+    }
   }
 
   const decode = (record: LogRecord): { readonly value: T; readonly eventMs: number } | SluiceError => {
@@ -241,6 +280,91 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     return nextOffset
   }
 
+  const processAll = (records: readonly LogRecord[], nextPosition: bigint): Effects => {
+    const partials: Outgoing[] = []
+    const late: LogRecord[] = []
+    const deadLetters: Parked[] = []
+    let handled = 0
+    let skipped = 0
+    let windowsClosed = 0
+    let hasClosed = false
+    const advance = (eventMs: number): void => {
+      if (maxEventMs === null || eventMs > maxEventMs) maxEventMs = eventMs
+      const closed = close(partials)
+      if (closed < 0) return
+      hasClosed = true
+      windowsClosed += closed
+    }
+    for (const record of records) {
+      if (record.offset < position) continue
+      position = record.offset + 1n
+      if (record.appendMs !== null) lastAppendMs = record.appendMs
+      // A first read that does not begin at the log's beginning has lost what stood before: nothing of that is dated later than this (W1, W6).
+      if (suspectAfter !== null) {
+        if (record.offset > suspectAfter) suspectMs = Math.max(suspectMs ?? 0, (record.appendMs ?? 0) + skewMs)
+        suspectAfter = null
+      }
+      if (isTick(record)) {
+        const timeMs = tickTimeMs(record)
+        if (timeMs === null || record.appendMs === null) continue
+        if (ticked?.timeMs === timeMs) {
+          aheadMs = Math.max(0, ticked.nowMs - record.appendMs)
+          ticked = null
+        }
+        // A tick speaks of a time that is over. One that does not comes of a bad clock, which must not make the records to come late (W1, W8).
+        if (timeMs <= record.appendMs) advance(timeMs)
+        continue
+      }
+      if (isForAnother(record, definition.name)) {
+        skipped++
+        continue
+      }
+      const decoded = decode(record)
+      if (decoded instanceof SluiceError) {
+        deadLetters.push({ record, error: decoded, stage: 'decode' })
+        continue
+      }
+      const { value, eventMs } = decoded
+      if (record.appendMs === null) {
+        deadLetters.push({ record, error: new SluiceError('SLU_LOG_TOPIC_MISCONFIGURED', `${record.topic} has no append time (W1)`), stage: 'window' })
+        continue
+      }
+      if (eventMs > record.appendMs + skewMs) {
+        deadLetters.push({ record, error: new SluiceError('SLU_RECORD_FUTURE', `${eventMs - record.appendMs} ms ahead`), stage: 'window' })
+        continue
+      }
+      const facts = factsOf(value, eventMs, record.offset)
+      if (facts instanceof SluiceError) {
+        deadLetters.push({ record, error: facts, stage: 'window' })
+        continue
+      }
+      if (isClosed(endOf(eventMs))) {
+        if (record.offset < readThrough) skipped++
+        else late.push(record)
+      } else {
+        const outcome = fold(value, eventMs, record.offset, facts)
+        if (outcome instanceof SluiceError) deadLetters.push({ record, error: outcome, stage: 'window' })
+        else if (outcome === 'folded') handled++
+        else skipped++
+      }
+      remember(facts)
+      advance(eventMs)
+    }
+    if (nextPosition > position) position = nextPosition
+    const batches = [...(partials.length > 0 ? [{ fenced: false, records: partials }] : []), ...(hasClosed ? [{ fenced: false, records: markers() }] : [])]
+    return { batches, late, deadLetters, handled, skipped, windowsClosed }
+  }
+
+  /** W7: what was restored. That it cannot be encoded holds the partition with its first record, when there is something to hold. */
+  const firstEffects = (): Effects => {
+    try {
+      return attempt(() => ({ ...NO_EFFECTS, batches: [{ fenced: false, records: markers() }] }))
+    } catch (thrown) {
+      if (thrown instanceof SluiceError && thrown.code === 'SLU_WINDOW_FAILED') return NO_EFFECTS
+      throw thrown
+    }
+  }
+
   return {
     needs: [{ topic: definition.partialsTopic, partitions: 'all' }],
 
@@ -250,78 +374,10 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       if (committed !== null && metadata !== null) restore(metadata, committed.nextOffset)
       else nextOffset = restoreFromMarkers(rows.get(definition.partialsTopic) ?? [], nextOffset, logStart)
       position = nextOffset ?? 0n
-      const first = markers()
-      return {
-        nextOffset: nextOffset ?? 'start',
-        effects: { batches: [{ fenced: false, records: first }], late: [], deadLetters: [], handled: 0, skipped: 0, windowsClosed: 0 },
-      }
+      return { nextOffset: nextOffset ?? 'start', effects: firstEffects() }
     },
 
-    process: (records, nextPosition): Effects => {
-      const partials: Outgoing[] = []
-      const late: LogRecord[] = []
-      const deadLetters: Parked[] = []
-      let handled = 0
-      let skipped = 0
-      let windowsClosed = 0
-      let hasClosed = false
-      const advance = (eventMs: number): void => {
-        if (maxEventMs === null || eventMs > maxEventMs) maxEventMs = eventMs
-        const closed = close(partials)
-        if (closed < 0) return
-        hasClosed = true
-        windowsClosed += closed
-      }
-      for (const record of records) {
-        if (record.offset < position) continue
-        position = record.offset + 1n
-        if (record.appendMs !== null) lastAppendMs = record.appendMs
-        // A first read that does not begin at the log's beginning has lost what stood before: nothing of that is dated later than this (W1, W6).
-        if (suspectAfter !== null) {
-          if (record.offset > suspectAfter) suspectMs = Math.max(suspectMs ?? 0, (record.appendMs ?? 0) + skewMs)
-          suspectAfter = null
-        }
-        if (isTick(record)) {
-          const timeMs = tickTimeMs(record)
-          if (timeMs === null || record.appendMs === null) continue
-          if (ticked?.timeMs === timeMs) {
-            aheadMs = Math.max(0, ticked.nowMs - record.appendMs)
-            ticked = null
-          }
-          // A tick speaks of a time that is over. One that does not comes of a bad clock, which must not make the records to come late (W1, W8).
-          if (timeMs <= record.appendMs) advance(timeMs)
-          continue
-        }
-        if (isForAnother(record, definition.name)) {
-          skipped++
-          continue
-        }
-        const decoded = decode(record)
-        if (decoded instanceof SluiceError) {
-          deadLetters.push({ record, error: decoded, stage: 'decode' })
-          continue
-        }
-        const { value, eventMs } = decoded
-        if (record.appendMs === null) {
-          deadLetters.push({ record, error: new SluiceError('SLU_LOG_TOPIC_MISCONFIGURED', `${record.topic} has no append time (W1)`), stage: 'window' })
-          continue
-        }
-        if (eventMs > record.appendMs + skewMs) {
-          deadLetters.push({ record, error: new SluiceError('SLU_RECORD_FUTURE', `${eventMs - record.appendMs} ms ahead`), stage: 'window' })
-          continue
-        }
-        if (isClosed(endOf(eventMs))) {
-          if (record.offset < readThrough) skipped++
-          else late.push(record)
-        } else if (fold(value, eventMs, record.offset)) handled++
-        else skipped++
-        remember(value, eventMs, record.offset)
-        advance(eventMs)
-      }
-      if (nextPosition > position) position = nextPosition
-      const batches = [...(partials.length > 0 ? [{ fenced: false, records: partials }] : []), ...(hasClosed ? [{ fenced: false, records: markers() }] : [])]
-      return { batches, late, deadLetters, handled, skipped, windowsClosed }
-    },
+    process: (records, nextPosition) => attempt(() => processAll(records, nextPosition)),
 
     checkpoint: (): Checkpoint => {
       const metadata = encodeWindowMetadata({ hash, closedThroughMs, maxEventMs, readThrough: readTo(), suspectMs })

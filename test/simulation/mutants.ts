@@ -545,6 +545,33 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda'],
   },
   {
+    name: 'torn-window-is-whole',
+    invariants: ['D6', 'W6'],
+    file: 'streams/window.ts',
+    edits: [['      window.isPartial = true\n      // Not folded', '      // Not folded']],
+    simulations: ['windows', 'windows/lossy'],
+  },
+  {
+    name: 'torn-record-is-none',
+    invariants: ['D6', 'W3'],
+    file: 'streams/window.ts',
+    edits: [
+      [
+        "if (outcome instanceof SluiceError) deadLetters.push({ record, error: outcome, stage: 'window' })\n",
+        "if (outcome instanceof SluiceError) {\n          deadLetters.push({ record, error: outcome, stage: 'window' })\n          continue\n        }\n",
+      ],
+      ['        else if (outcome ===', '        if (outcome ==='],
+    ],
+    simulations: ['windows', 'windows/lossy'],
+  },
+  {
+    name: 'watermark-of-a-dead-letter',
+    invariants: ['D6', 'W3'],
+    file: 'streams/window.ts',
+    edits: [["deadLetters.push({ record, error: facts, stage: 'window' })\n", "deadLetters.push({ record, error: facts, stage: 'window' })\n        advance(eventMs)\n"]],
+    simulations: ['windows'],
+  },
+  {
     name: 'any-size-is-decoded',
     invariants: ['D6'],
     file: 'streams/emits.ts',
@@ -555,7 +582,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'emits-anywhere',
     invariants: ['D6'],
     file: 'streams/emits.ts',
-    edits: [['    if (!definition.outputs.includes(emit.topic)) fail(`topic is ${emit.topic}, which is not among its outputs`)\n', '']],
+    edits: [['  if (!definition.outputs.includes(emit.topic)) fail(`topic is ${emit.topic}, which is not among its outputs`)\n', '']],
     simulations: ['map', 'task-key', 'task-partition', 'task-unordered'],
   },
   {
@@ -614,7 +641,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'replayed-is-late',
     invariants: ['W2'],
     file: 'streams/window.ts',
-    edits: [['          if (record.offset < readThrough) skipped++\n          else late.push(record)', '          late.push(record)']],
+    edits: [['        if (record.offset < readThrough) skipped++\n        else late.push(record)', '        late.push(record)']],
     simulations: ['windows'],
   },
   {
@@ -665,7 +692,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'predecessor-not-needed',
     invariants: ['W5'],
     file: 'streams/window.ts',
-    edits: [['    if (window !== null && before.offset < window.neededOffset) window.neededOffset = before.offset\n', '']],
+    edits: [['    if (before.offset < window.neededOffset) window.neededOffset = before.offset\n', '']],
     simulations: ['windows'],
   },
   {
@@ -714,7 +741,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'predecessor-not-suspected',
     invariants: ['W6'],
     file: 'streams/window.ts',
-    edits: [['if (window !== null && suspectMs !== null && fromMs <= suspectMs && (before === undefined || before.eventMs <= suspectMs)) window.isPartial = true\n', '']],
+    edits: [['if (suspectMs !== null && fromMs <= suspectMs && (before === undefined || before.eventMs <= suspectMs)) window.isPartial = true\n', '']],
     simulations: ['windows/skip'],
   },
   {
@@ -803,14 +830,14 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'new-owner-marks-nothing',
     invariants: ['W7'],
     file: 'streams/window.ts',
-    edits: [['effects: { batches: [{ fenced: false, records: first }], late: []', 'effects: { batches: first.length < 0 ? [{ fenced: false, records: first }] : [], late: []']],
+    edits: [['{ ...NO_EFFECTS, batches: [{ fenced: false, records: markers() }] }', 'NO_EFFECTS']],
     simulations: ['windows'],
   },
   {
     name: 'tick-of-the-future',
     invariants: ['W8'],
     file: 'streams/window.ts',
-    edits: [['          if (timeMs <= record.appendMs) advance(timeMs)\n', '          advance(timeMs)\n']],
+    edits: [['        if (timeMs <= record.appendMs) advance(timeMs)\n', '        advance(timeMs)\n']],
     simulations: ['windows'],
   },
   {

@@ -21,6 +21,8 @@ export interface Reading {
   readonly eventMs: number
   readonly device: number
   readonly counter: number
+  /** Where the function throws for it. */
+  readonly fault?: 'identity' | 'add'
 }
 
 export interface Sum {
@@ -73,10 +75,14 @@ export const windowFunction = defineFunction<WindowFunction<Reading, Sum, number
     return parse(record) as Reading
   },
   eventTimeMs: (reading) => reading.eventMs,
-  identity: (reading) => reading.id,
+  identity: ({ id, fault }) => {
+    if (fault === 'identity') throw new TypeError('no such thing in identity')
+    return id
+  },
   add: (window, reading, before: number | undefined) => {
     const sum = window.group(groupOf(reading), () => ({ ids: [], delta: 0 }))
     sum.ids.push(reading.id)
+    if (reading.fault === 'add') throw new TypeError('no such thing in add')
     if (before !== undefined && reading.counter > before) sum.delta += reading.counter - before
   },
   predecessor: { keyOf: (reading) => String(reading.device), of: (reading) => reading.counter },
@@ -159,6 +165,8 @@ export interface Reference {
   /** Offsets. */
   readonly late: ReadonlySet<number>
   readonly deadLetters: ReadonlySet<number>
+  /** Ends of the windows in which `add` threw: they never come out as complete. */
+  readonly torn: ReadonlySet<number>
   readonly closedThroughMs: number
   readonly lastEndMs: number
 }
@@ -177,6 +185,7 @@ export function referenceOf(source: number, records: readonly LogRecord[], hasPr
   const newest = new Map<number, Reading>()
   const late = new Set<number>()
   const deadLetters = new Set<number>()
+  const torn = new Set<number>()
   let maxMs = -Infinity
   let closedThroughMs = -Infinity
   const advance = (eventMs: number): void => {
@@ -193,7 +202,7 @@ export function referenceOf(source: number, records: readonly LogRecord[], hasPr
     }
     const isReading = record.value?.[0] === 0x7b
     const reading = isReading ? (parse(record) as Reading) : null
-    if (reading === null || reading.eventMs > bound) {
+    if (reading === null || reading.eventMs > bound || reading.fault === 'identity') {
       deadLetters.add(offset)
       continue
     }
@@ -205,7 +214,10 @@ export function referenceOf(source: number, records: readonly LogRecord[], hasPr
       const window = windows.get(endMs) ?? { first: offset, last: offset, ids: new Set(), groups: new Map() }
       windows.set(endMs, window)
       window.last = offset
-      if (!window.ids.has(reading.id)) {
+      if (reading.fault === 'add') {
+        torn.add(endMs)
+        deadLetters.add(offset)
+      } else if (!window.ids.has(reading.id)) {
         window.ids.add(reading.id)
         const sum = window.groups.get(groupOf(reading)) ?? { ids: [], delta: 0 }
         window.groups.set(groupOf(reading), sum)
@@ -218,5 +230,5 @@ export function referenceOf(source: number, records: readonly LogRecord[], hasPr
   }
   const slots = new Map<string, Slot>()
   for (const [endMs, { first, last, groups }] of windows) for (const [key, sum] of groups) slots.set(`${endMs}/${key}`, { source, first, last, ...sum })
-  return { slots, late, deadLetters, closedThroughMs, lastEndMs: Math.max(0, ...windows.keys()) }
+  return { slots, late, deadLetters, torn, closedThroughMs, lastEndMs: Math.max(0, ...windows.keys()) }
 }

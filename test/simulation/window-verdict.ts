@@ -149,14 +149,17 @@ export function verdictOf(log: StepLog, profile: Profile, skips: readonly Skip[]
     else expected.delete(identity)
   }
   const isExcused = excuseOf(skips, log, profile)
+  const isTorn = (identity: string): boolean => references.some(({ torn }) => torn.has(Number.parseInt(identity, 10)))
   for (const [identity, slots] of expected) {
     const content = complete.get(identity)
+    if (content === undefined && isTorn(identity) && flagged.has(identity)) continue
     const isGone = slots.every((slot) => skips.some((skip) => skip.source === slot.source))
     const mayMiss = content === undefined && isExcused(identity) && (flagged.has(identity) || isGone)
     if (!mayMiss && content !== contentOf(slots)) wrong++
   }
-  for (const identity of complete.keys()) if (!expected.has(identity)) wrong++
-  for (const identity of flagged) if (!complete.has(identity) && !isExcused(identity)) wrong++
+  for (const identity of complete.keys())
+    if (!expected.has(identity) || references.some(({ torn, slots }) => torn.has(Number.parseInt(identity, 10)) && slots.has(identity))) wrong++
+  for (const identity of flagged) if (!complete.has(identity) && !isExcused(identity) && !isTorn(identity)) wrong++
 
   const late = offsetsIn(log, 'in.late', 'sluice.late.')
   const dead = offsetsIn(log, 'in.dlq', '__connect.errors.')

@@ -25,9 +25,10 @@ const definition: CombineFunction<string> = {
     value: Buffer.from(`${window.endMs}:${slots.map((s) => `${s.sourcePartition}=${s.value}${s.partial ? '?' : ''}`).join()}`),
   }),
 }
-const processor = (): PartitionProcessor => createCombineProcessor(definition, { topic: 'partials', partition: 0, context: { codecs: testCodecs(), site: 's' } })
-const begin = (): PartitionProcessor => {
-  const p = processor()
+const processor = (more: Partial<CombineFunction<string>> = {}): PartitionProcessor =>
+  createCombineProcessor({ ...definition, ...more }, { topic: 'partials', partition: 0, context: { codecs: testCodecs(), site: 's' } })
+const begin = (more?: Partial<CombineFunction<string>>): PartitionProcessor => {
+  const p = processor(more)
   p.begin(null, new Map())
   return p
 }
@@ -163,4 +164,31 @@ test.serial('combine: a copy that another function parked is skipped, never take
   const headers = [['sluice.redrive.for', Buffer.from('other/partials')] as const]
   const effects = run(p, partial(0, 10, 'a'), marker(0, 10), { ...marker(1, 10), headers })
   t.deepEqual([results(effects), effects.skipped], [[], 1])
+})
+
+const RESULTS: Readonly<Record<string, CombineFunction<string>['result']>> = {
+  throws: () => {
+    throw new TypeError('a defect')
+  },
+  'is text': (group) => ({ to: 'topic', topic: 'windows', key: group, value: 'text' as unknown as Buffer }),
+  'goes elsewhere': (group) => ({ to: 'topic', topic: 'elsewhere', key: group, value: null }),
+}
+for (const [what, result] of Object.entries(RESULTS))
+  test.serial(`combine: a result that ${what} is a hold that says so; no window is passed over, and none is emitted behind it (D6, W7)`, (t) => {
+    const p = begin({ result })
+    run(p, partial(0, 10, 'a'), partial(1, 10, 'b'), marker(0, 10))
+    const last = marker(1, 10)
+    for (const _ of [1, 2]) t.throws(() => run(p, last), { code: 'SLU_WINDOW_FAILED', message: /c: result of g, 0 to 10/ })
+  })
+
+test.serial('combine: what lost metadata makes it read again is not encoded again: a result that fails there ends no start (D6, W7)', (t) => {
+  let calls = 0
+  const p = processor({
+    result: (group) => {
+      calls++
+      return { to: 'topic', topic: 'windows', key: group, value: null }
+    },
+  })
+  p.begin({ nextOffset: 3n, metadata: '' }, new Map([['partials', [partial(0, 10, 'a'), marker(0, 10, 1), marker(0, 20, 1)]]]))
+  t.is(calls, 0)
 })

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
-import { carrierOf, sortEmits, assertRecordSize, withCarrier } from '../../streams/emits.ts'
+import { assertRecordSize, carrierOf, closingRecord, sortEmits, untilWindowFails, withCarrier } from '../../streams/emits.ts'
 import { defineFunction } from '../../streams/define-function.ts'
 import { record } from '../helpers/records.ts'
 
@@ -78,4 +78,27 @@ test('emits: trace headers are read and written as W3C has them; a handler’s o
   t.deepEqual(carrier, { traceparent: '00-a' })
   t.deepEqual(withCarrier(undefined, carrier), [['traceparent', Buffer.from('00-a')]])
   t.is(withCarrier([['traceparent', Buffer.from('mine')]], carrier).length, 1)
+})
+
+test('emits: what a window comes to is checked like an emit, and its fault is a hold, not a record’s (D6)', (t) => {
+  const make = (value: unknown) => () => ({ to: 'topic', topic: 'out', key: 'k', value: value as Buffer }) as const
+  t.deepEqual(closingRecord(definition, 'result', make(Buffer.from('x'))), { topic: 'out', key: Buffer.from('k'), value: Buffer.from('x') })
+  const error = t.throws(() => closingRecord(definition, 'result of g', make(7)), { instanceOf: SluiceError })
+  t.deepEqual([error.code, error.detail], ['SLU_WINDOW_FAILED', 'f: result of g'])
+  t.regex(String(error.cause), /value is a number/)
+})
+
+test('emits: once a window failed, every later call fails the same; what else is thrown is not kept', (t) => {
+  const attempt = untilWindowFails()
+  const failing = (error: Error) => () =>
+    attempt(() => {
+      throw error
+    })
+  t.throws(failing(new TypeError('other')), { message: 'other' })
+  t.is(
+    attempt(() => 1),
+    1,
+  )
+  t.throws(failing(new SluiceError('SLU_WINDOW_FAILED', 'w')), { message: /SLU_WINDOW_FAILED/ })
+  t.throws(() => attempt(() => 1), { message: /SLU_WINDOW_FAILED/ })
 })

@@ -383,3 +383,101 @@ test('window: a copy that another function parked is skipped: it is neither fold
   const late = run(p, copy(4, 5))
   t.deepEqual([late.late.length, late.skipped, p.checkpoint().nextOffset], [0, 1, 0n], 'the predecessor is still needed')
 })
+
+/** Throws for one id, like a handler whose record lacks what it reads. */
+const failing =
+  <B>(real: (reading: Reading) => B): ((reading: Reading) => B) =>
+  (reading) => {
+    if (reading.id === 'bad') throw new TypeError('Cannot read properties of undefined')
+    return real(reading)
+  }
+const sound = definition()
+const FAULTS: Readonly<Record<string, Partial<WindowFunction<Reading, Sum, number>>>> = {
+  identity: { identity: failing(sound.identity) },
+  'no identity': { identity: (r) => (r.id === 'bad' ? undefined : r.id) as string },
+  sequence: { sequence: failing(() => 1) },
+  'no sequence': { sequence: (r) => (r.id === 'bad' ? '1' : 1) as number },
+  'predecessor.keyOf': { predecessor: { keyOf: failing(() => 'one'), of: (r) => r.counter } },
+  'predecessor.of': { predecessor: { keyOf: () => 'one', of: failing((r) => r.counter) } },
+}
+for (const [what, more] of Object.entries(FAULTS))
+  test(`window: a record for which ${what} fails is a dead letter and leaves nothing behind, neither group, predecessor nor watermark (D6)`, (t) => {
+    const [p, without] = [begin(processor(undefined, more)), begin(processor(undefined, more))]
+    const bad = [record(1, 6, { id: 'bad', counter: 7 }), record(3, 400, { id: 'bad', counter: 9 })]
+    const { deadLetters, late } = run(p, record(0, 5, { counter: 1 }), bad[0] as LogRecord, record(2, 7, { counter: 4 }), bad[1] as LogRecord)
+    t.deepEqual(
+      deadLetters.map((d) => [d.record.offset, d.error.code, d.stage]),
+      [
+        [1n, 'SLU_HANDLER_FAILED', 'window'],
+        [3n, 'SLU_HANDLER_FAILED', 'window'],
+      ],
+    )
+    t.is(late.length, 0)
+    run(without, record(0, 5, { counter: 1 }), record(2, 7, { counter: 4 }))
+    const closing = partials(run(p, record(4, 40)))
+    t.deepEqual(closing, partials(run(without, record(4, 40))))
+    t.deepEqual(closing, [{ end: 10, first: 0, last: 2, partial: false, ids: ['r0', 'r2'], delta: 3 }])
+    t.is(p.checkpoint().nextOffset, 4n)
+  })
+
+test('window: what `add` changed before it threw is not taken for whole: a dead letter, and the window is partial; a copy put back is folded (D6, W6, W10)', (t) => {
+  let isMended = false
+  const add: typeof sound.add = (window, reading, before) => {
+    sound.add(window, reading, before)
+    if (reading.id === 'bad' && !isMended) throw new TypeError('half way')
+  }
+  const p = begin(processor(undefined, { add }))
+  const { deadLetters, skipped } = run(p, record(0, 5), record(1, 16, { id: 'bad', counter: 9 }), record(2, 11, { counter: 4 }))
+  t.deepEqual(
+    deadLetters.map((d) => [d.record.offset, d.error.code, d.stage]),
+    [[1n, 'SLU_HANDLER_FAILED', 'window']],
+  )
+  t.is(skipped, 0)
+  isMended = true
+  t.is(run(p, record(3, 16, { id: 'bad' })).skipped, 0)
+  t.deepEqual(
+    partials(run(p, record(4, 60))).map(({ end, ids, partial }) => [end, ids, partial]),
+    [
+      [10, ['r0'], false],
+      [20, ['bad', 'r2', 'bad'], true],
+    ],
+  )
+})
+
+const ENCODERS: Readonly<Record<string, Partial<WindowFunction<Reading, Sum, number>>>> = {
+  'encodePartial throws': {
+    encodePartial: () => {
+      throw new TypeError('a defect')
+    },
+  },
+  'encodePartial returns nothing': { encodePartial: () => undefined as never },
+  'encodePartial returns text': { encodePartial: () => ({ key: 'k', value: 'text' as unknown as Buffer }) },
+  'encodeMarker throws': {
+    encodeMarker: (m) => {
+      if (m.closedThroughMs > 0) throw new SluiceError('SLU_INTERNAL', 'codec')
+      return sound.encodeMarker(m, context)
+    },
+  },
+}
+for (const [what, more] of Object.entries(ENCODERS))
+  test(`window: that ${what} at closing is a hold that says so; no later call goes on from the state half way (D6, W3)`, (t) => {
+    const p = begin(processor(undefined, more))
+    run(p, record(0, 1))
+    const closing = record(1, 17)
+    for (const _ of [1, 2]) {
+      const error = t.throws(() => run(p, closing), { instanceOf: SluiceError })
+      t.deepEqual([error.code, error.disposition], ['SLU_WINDOW_FAILED', 'hold'])
+      t.regex(error.detail, /w: encode/)
+      t.true(error.cause instanceof Error)
+    }
+  })
+
+test('window: a marker that cannot be encoded when the partition is taken over holds it with its first record; no process ends (D6, W7)', (t) => {
+  const p = processor(undefined, {
+    encodeMarker: () => {
+      throw new TypeError('a defect')
+    },
+  })
+  t.deepEqual(p.begin(null, new Map()).effects.batches, [])
+  t.throws(() => run(p, record(0, 1)), { message: /SLU_WINDOW_FAILED.*encodeMarker/ })
+})
