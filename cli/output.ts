@@ -92,5 +92,7 @@ export function reportError(thrown: unknown, output: Output): number {
     })
   output.error(error)
   if (error.code === 'SLU_INTERNAL' && thrown instanceof Error) output.note(thrown.stack ?? '')
+  // Where it came from is all there is to go by.
+  if (error.code === 'SLU_HANDLER_UNCAUGHT' && error.cause instanceof Error) output.note(error.cause.stack ?? '')
   return row.exit
 }

@@ -58,7 +58,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
   const functions: (FunctionName | AnyFunction)[] = []
   for (const arg of args) if (arg !== SIMULATED) functions.push(isFunctionName(arg) ? arg : await loadHandler(arg, lambda))
   checkNames(functions, options['name'])
-  const ending = untilSignal()
+  const ending = untilSignal((error) => output.note(`error ${error.message}`))
   const site = new SiteProcess({
     loaded,
     functions,
@@ -88,7 +88,7 @@ export async function run({ siteFile, output, environment }: Invocation, args: s
   output.note(`sluice ${loaded.site.site}: ${args.join(', ')} running; metrics at ${site.status().metricsUrl ?? 'nowhere'}, status at ${site.status().healthUrl ?? 'nowhere'}`)
   const screen = startScreen(() => site.status(), 'lines')
   try {
-    const why = await Promise.race([ending.asked, site.failed])
+    const why = await Promise.race([ending.asked, ending.uncaught, site.failed])
     output.note(`${why}: stopping`)
     const { functions: ran } = site.status()
     await site.stop(GRACE_MS)

@@ -81,7 +81,7 @@ export async function start({ siteFile, output, environment }: Invocation, _args
   if (options['fresh'] === true) removeState(loaded)
   for (const note of withoutEffect(loaded.site)) output.note(`without effect: ${note}`)
   const isLive = !output.isJson && process.stdout.isTTY && options['quiet'] !== true
-  const ending = untilSignal()
+  const ending = untilSignal((error) => output.note(`error ${error.message}`))
   let isDrawn = false
   const site = new SiteProcess({
     loaded,
@@ -106,9 +106,9 @@ export async function start({ siteFile, output, environment }: Invocation, _args
   const screen = startScreen(() => site.status(), isLive ? 'live' : options['quiet'] === true ? 'none' : 'lines')
   try {
     const over = forMs === null ? ending.asked : Promise.race([ending.asked, delay(forMs, 'time', { ref: true })])
-    const why = await Promise.race([over, site.failed])
+    const why = await Promise.race([over, ending.uncaught, site.failed])
     if (!isLive) output.note(why === 'time' ? `${formatDuration(forMs ?? 0)} are over: producers stop, the site drains` : `${why}: stopping`)
-    const drained = why === 'time' ? await site.drain(DRAIN_MS) : false
+    const drained = why === 'time' ? await Promise.race([site.drain(DRAIN_MS), ending.uncaught]) : false
     const ledger = await site.ledger()
     const status = site.status()
     // While the site still knows what it did: stopped, it shows nothing.

@@ -287,6 +287,13 @@ export const errors = {
     503,
   ),
   SLU_HANDLER_TIMEOUT: row('a handler did not finish in time', 'retry', 1, 'Its deadline passed and it was aborted.', 'Raise the deadline or make the effect faster.', 504),
+  SLU_HANDLER_UNCAUGHT: row(
+    'something was thrown that no call of ours was there to catch',
+    'fatal',
+    2,
+    'A handler left a timer, an event listener or a promise behind that threw. What state the process is in is not known: it stops in order, with exit code 2.',
+    'Await or catch it in the handler. What was acknowledged is committed; the rest is done again by the next process.',
+  ),
   SLU_HANDLER_STATE_FULL: row(
     'a fold has as many states as it may have',
     'hold',

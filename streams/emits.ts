@@ -22,6 +22,19 @@ export function assertRecordSize(record: LogRecord, definition: Pick<AnyFunction
   if (bytes > bytesMax) throw new SluiceError('SLU_RECORD_TOO_LARGE', `${bytes} bytes, limit ${bytesMax}`)
 }
 
+/**
+ * What a synchronous part of a definition returned. A promise is the handler's failure: nobody awaits it, so it would be taken for a value, and its
+ * rejection would end the process; that is taken in here. Throws SLU_HANDLER_FAILED.
+ */
+export function synchronous<T>(returned: T, definition: Pick<AnyFunction, 'name' | 'kind'>, what: string): T {
+  if (!(returned instanceof Promise)) return returned
+  returned.catch(() => undefined)
+  throw new SluiceError(
+    'SLU_HANDLER_FAILED',
+    `${definition.name}: ${what} returned a promise, but ${what} of a ${definition.kind} is synchronous; use handle of a task for what must be awaited`,
+  )
+}
+
 /** Partitions of a logical topic as counted when the member started; undefined = not known. */
 export type PartitionCountOf = (topic: string) => number | undefined
 
@@ -108,7 +121,7 @@ export function sortEmits(
  */
 export function closingRecord(definition: AnyFunction, what: string, make: () => RecordEmit, partitionCountOf: PartitionCountOf = UNKNOWN): Outgoing {
   try {
-    return outgoingOf(make(), undefined, definition, partitionCountOf, (field) => {
+    return outgoingOf(synchronous(make(), definition, what), undefined, definition, partitionCountOf, (field) => {
       throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: ${field}`)
     })
   } catch (thrown) {

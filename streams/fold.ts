@@ -13,7 +13,7 @@
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import { hasElapsed } from './elapsed.ts'
-import { assertRecordSize, sortEmits, type PartitionCountOf } from './emits.ts'
+import { assertRecordSize, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import type { Retries } from './retries.ts'
@@ -102,13 +102,13 @@ export function createFoldProcessor<T, S>(
     let stage: Parked['stage'] = 'decode'
     try {
       assertRecordSize(record, definition)
-      const value = definition.decode(record, context)
+      const value = synchronous(definition.decode(record, context), definition, 'decode')
       stage = 'handle'
       const key = definition.keyOf(value, record)
       if (isFolded(record, versions.get(key))) return { out: [], parked: [], isSkipped: true }
       if (!hasRoom(key)) throw new SluiceError('SLU_HANDLER_STATE_FULL', `statesMax ${definition.statesMax}`)
       const state = states.get(key)
-      const [folded, emits] = definition.fold(state ?? definition.initial(key, partition), value, record, context)
+      const [folded, emits] = synchronous(definition.fold(state ?? definition.initial(key, partition), value, record, context), definition, 'fold')
       const { outgoing, parked } = sortEmits(emits, record, definition, partitionCountOf)
       if (!before.has(key)) before.set(key, { state, version: versions.get(key) })
       versions.delete(key)
@@ -131,7 +131,7 @@ export function createFoldProcessor<T, S>(
     const out: Outgoing[] = []
     for (const [key, state] of states) {
       try {
-        const [next, emits] = tick.run(state, key, nowMs, partition, context)
+        const [next, emits] = synchronous(tick.run(state, key, nowMs, partition, context), definition, 'tick.run')
         // A state restored and not folded since may be ahead of where we read: an older version on its row would make a successor fold records again.
         const version = versions.get(key) ?? { offset: nextOffset - 1n, appendMs: lastAppendMs }
         out.push(...fencedOf(tickOutgoing(emits, key, definition, partitionCountOf), version))

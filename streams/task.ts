@@ -16,7 +16,7 @@ import { SluiceError, asSluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { Emit, FunctionContext, TaskContext, TaskFunction } from './define-function.ts'
-import { assertRecordSize, carrierOf, sortEmits, type PartitionCountOf } from './emits.ts'
+import { assertRecordSize, carrierOf, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { createKeyOrder } from './key-order.ts'
@@ -177,7 +177,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   /** Throws the error the record is parked with. */
   const admit = (record: LogRecord): Work<T> => {
     assertRecordSize(record, definition)
-    const value = definition.decode(record, context)
+    const value = synchronous(definition.decode(record, context), definition, 'decode')
     const rules = definition.once
     if (rules === undefined) return workOf(record, value, keyOf(record), '')
     const id = rules.id(value)

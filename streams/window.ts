@@ -18,7 +18,7 @@ import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { decodeWindowMetadata, encodeWindowMetadata, type WindowMetadata } from './commit-metadata.ts'
 import type { MarkerFacts, RecordEmit, WindowFunction, WindowParameters } from './define-function.ts'
-import { closingRecord, untilWindowFails } from './emits.ts'
+import { closingRecord, synchronous, untilWindowFails } from './emits.ts'
 import { NO_EFFECTS, type Checkpoint, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
 import { outcomeOf } from './retry.ts'
 import { isForAnother } from './redrive.ts'
@@ -127,7 +127,12 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       parametersHash: hash,
     }
     const topic = definition.partialsTopic
-    const record = closingRecord(definition, 'encodeMarker', () => ({ to: 'topic', topic, key: null, value: definition.encodeMarker(marker, at.context) }))
+    const record = closingRecord(definition, 'encodeMarker', () => ({
+      to: 'topic',
+      topic,
+      key: null,
+      value: synchronous(definition.encodeMarker(marker, at.context), definition, 'encodeMarker'),
+    }))
     return Array.from({ length: at.partialsPartitionCount }, (_, partition) => ({ ...record, partition }))
   }
 
@@ -138,7 +143,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       const { startMs, endMs, firstOffset, lastOffset } = window
       const group = { functionName: definition.name, sourcePartition: at.partition, key, startMs, endMs, firstOffset, lastOffset, partial, parametersHash: hash, state }
       const encode = (): RecordEmit => {
-        const { key: partialKey, value } = definition.encodePartial(group, at.context)
+        const { key: partialKey, value } = synchronous(definition.encodePartial(group, at.context), definition, 'encodePartial')
         return { to: 'topic', topic: definition.partialsTopic, key: partialKey, value }
       }
       partials.push(closingRecord(definition, `encodePartial of ${key}, ${startMs} to ${endMs}`, encode))
@@ -171,15 +176,21 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     return before.eventMs < eventMs ? before.value : undefined
   }
 
+  const assertType = (what: string, value: unknown, type: 'string' | 'number'): void => {
+    if (typeof value === type) return
+    throw new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: ${what} is a ${typeof synchronous(value, definition, what)}, must be a ${type}`)
+  }
+
   const factsOf = (value: T, eventMs: number, offset: bigint): Facts<P> | SluiceError => {
     try {
-      const identity: unknown = definition.identity(value)
-      const sequence: unknown = definition.sequence?.(value) ?? 0
-      if (typeof identity !== 'string') return new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: identity is a ${typeof identity}, must be a string`)
-      if (typeof sequence !== 'number') return new SluiceError('SLU_HANDLER_FAILED', `${definition.name}: sequence is a ${typeof sequence}, must be a number`)
+      const identity = definition.identity(value)
+      const sequence = definition.sequence?.(value) ?? 0
+      assertType('identity', identity, 'string')
+      assertType('sequence', sequence, 'number')
       if (definition.predecessor === undefined) return { identity, sequence, line: null, next: null }
       const line = definition.predecessor.keyOf(value)
-      return { identity, sequence, line, next: { offset, eventMs, value: definition.predecessor.of(value) } }
+      assertType('predecessor.keyOf', line, 'string')
+      return { identity, sequence, line, next: { offset, eventMs, value: synchronous(definition.predecessor.of(value), definition, 'predecessor.of') } }
     } catch (thrown) {
       return outcomeOf(thrown, 'SLU_HANDLER_FAILED').error
     }
@@ -218,7 +229,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     }
     const before = predecessorOf(facts.line, eventMs, window)
     try {
-      definition.add({ startMs, endMs, group }, value, before)
+      synchronous<unknown>(definition.add({ startMs, endMs, group }, value, before), definition, 'add')
       return 'folded'
     } catch (thrown) {
       window.isPartial = true
@@ -230,8 +241,8 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
 
   const decode = (record: LogRecord): { readonly value: T; readonly eventMs: number } | SluiceError => {
     try {
-      const value = definition.decode(record, at.context)
-      const eventMs = definition.eventTimeMs(value)
+      const value = synchronous(definition.decode(record, at.context), definition, 'decode')
+      const eventMs = synchronous(definition.eventTimeMs(value), definition, 'eventTimeMs')
       if (!Number.isSafeInteger(eventMs) || eventMs < 0) return new SluiceError('SLU_RECORD_UNDECODABLE', `event time ${eventMs}`)
       return { value, eventMs }
     } catch (error) {

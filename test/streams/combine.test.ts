@@ -170,6 +170,7 @@ const RESULTS: Readonly<Record<string, CombineFunction<string>['result']>> = {
   throws: () => {
     throw new TypeError('a defect')
   },
+  'is a promise': () => Promise.reject(new Error('nobody awaits')) as never,
   'is text': (group) => ({ to: 'topic', topic: 'windows', key: group, value: 'text' as unknown as Buffer }),
   'goes elsewhere': (group) => ({ to: 'topic', topic: 'elsewhere', key: group, value: null }),
 }

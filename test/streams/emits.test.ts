@@ -1,6 +1,6 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
-import { assertRecordSize, carrierOf, closingRecord, sortEmits, untilWindowFails, withCarrier } from '../../streams/emits.ts'
+import { assertRecordSize, carrierOf, closingRecord, sortEmits, synchronous, untilWindowFails, withCarrier } from '../../streams/emits.ts'
 import { defineFunction } from '../../streams/define-function.ts'
 import { record } from '../helpers/records.ts'
 
@@ -101,4 +101,18 @@ test('emits: once a window failed, every later call fails the same; what else is
   )
   t.throws(failing(new SluiceError('SLU_WINDOW_FAILED', 'w')), { message: /SLU_WINDOW_FAILED/ })
   t.throws(() => attempt(() => 1), { message: /SLU_WINDOW_FAILED/ })
+})
+
+test('emits: a promise where nobody awaits one is the handler’s failure, and its rejection ends no process (D6)', async (t) => {
+  const unhandled: unknown[] = []
+  const listen = (reason: unknown): void => void unhandled.push(reason)
+  process.on('unhandledRejection', listen)
+  t.teardown(() => process.off('unhandledRejection', listen))
+  t.throws(() => synchronous(Promise.reject(new Error('nobody awaits')), definition, 'handle'), {
+    code: 'SLU_HANDLER_FAILED',
+    message: /f: handle returned a promise.*of a map is synchronous; use handle of a task/,
+  })
+  await new Promise((resolve) => setImmediate(resolve))
+  t.deepEqual(unhandled, [])
+  t.deepEqual(synchronous([1], definition, 'handle'), [1])
 })

@@ -180,3 +180,9 @@ test('fold: a copy that another function parked is skipped, its state is as it w
   const effects = p.process([record(0, { key: 'a', value: 'x' }), record(1, { key: 'a', value: 'x', headers: [['sluice.redrive.for', Buffer.from('other/in')]] })], 2n)
   t.deepEqual([rowsOf(effects), effects.skipped, p.checkpoint().nextOffset], [['a=1'], 1, 2n])
 })
+
+test('fold: one that returns a promise makes dead letters that say so and leaves its state as it was (D6)', (t) => {
+  const later = { ...counting(), fold: () => Promise.reject(new Error('async poison')) as never }
+  const processor = createFoldProcessor<string, number>(later, context, 0, () => undefined)
+  t.regex(processor.process(many('a'), 1n).deadLetters[0]?.error.message ?? '', /SLU_HANDLER_FAILED.*fold returned a promise/)
+})

@@ -86,3 +86,15 @@ test('map: it starts where it committed, and at the start of the log without a c
   t.is(createMapProcessor(upper, context).begin(null, new Map()).nextOffset, 'start')
   t.is(createMapProcessor(upper, context).begin({ nextOffset: 9n, metadata: '' }, new Map()).nextOffset, 9n)
 })
+
+test('map: a handler or decoder that returns a promise makes dead letters that say so, never an unhandled rejection (D6)', (t) => {
+  for (const part of ['handle', 'decode'] as const) {
+    const later = { ...upper, [part]: () => Promise.reject(new Error('async poison')) }
+    const effects = createMapProcessor(later, context).process([record(0, { value: 'x' })], 1n)
+    t.deepEqual(
+      effects.deadLetters.map((d) => [d.error.code, d.stage]),
+      [['SLU_HANDLER_FAILED', part]],
+    )
+    t.regex(effects.deadLetters[0]?.error.message ?? '', new RegExp(`${part} returned a promise`))
+  }
+})

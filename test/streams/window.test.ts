@@ -400,6 +400,13 @@ const FAULTS: Readonly<Record<string, Partial<WindowFunction<Reading, Sum, numbe
   'predecessor.keyOf': { predecessor: { keyOf: failing(() => 'one'), of: (r) => r.counter } },
   'predecessor.of': { predecessor: { keyOf: () => 'one', of: failing((r) => r.counter) } },
 }
+const later = (): never => Promise.reject(new Error('nobody awaits')) as never
+for (const what of ['decode', 'eventTimeMs', 'identity', 'sequence', 'add'] as const)
+  test(`window: ${what} that returns a promise makes dead letters, never an unhandled rejection (D6)`, (t) => {
+    const { deadLetters } = run(begin(processor(undefined, { [what]: later })), record(0, 5))
+    t.regex(deadLetters[0]?.error.message ?? '', new RegExp(`SLU_HANDLER_FAILED.*${what} returned a promise`))
+  })
+
 for (const [what, more] of Object.entries(FAULTS))
   test(`window: a record for which ${what} fails is a dead letter and leaves nothing behind, neither group, predecessor nor watermark (D6)`, (t) => {
     const [p, without] = [begin(processor(undefined, more)), begin(processor(undefined, more))]
@@ -450,6 +457,7 @@ const ENCODERS: Readonly<Record<string, Partial<WindowFunction<Reading, Sum, num
       throw new TypeError('a defect')
     },
   },
+  'encodePartial returns a promise': { encodePartial: later },
   'encodePartial returns nothing': { encodePartial: () => undefined as never },
   'encodePartial returns text': { encodePartial: () => ({ key: 'k', value: 'text' as unknown as Buffer }) },
   'encodeMarker throws': {
