@@ -150,6 +150,8 @@ async function taskCase(stage: Stage, report: Report): Promise<void> {
     }
     const what = `task of ${EFFECT_MS} ms, key order, ${keys} ${keys === 1 ? 'key' : 'keys'}, ${TASK_CONCURRENCY} at once`
     scores.report(report, what, 'records/s', 'higher', 'sluice', perSecond(1))
+    scores.report(report, `${what}, the effect as it took`, 'ms', 'lower', 'sluice', (m) => m.effectMs)
+    if (keys >= TASK_CONCURRENCY) scores.report(report, `${what}, places at work`, '%', 'higher', 'sluice', (m) => (perSecond(1)(m) * m.effectMs) / (10 * TASK_CONCURRENCY))
     scores.report(report, `${what}, CPU`, 'µs/record', 'lower', 'sluice', cpuUs)
     scores.report(report, `${what}, peak memory`, 'MiB', 'lower', 'sluice', peakMiB)
   }

@@ -39,6 +39,8 @@ export interface Measured {
   readonly cpuMs: number
   readonly dropped: number
   readonly peakKb: number
+  /** How long an effect really took, ms, on average; 0 where there is none. A timer is late by what it is late by, in Node and in Java differently. */
+  readonly effectMs: number
 }
 
 const LOOK_MS = 5
@@ -79,6 +81,7 @@ const mapFunction = (): MapFunction<Buffer> =>
   })
 
 let effects = 0
+let effectsMs = 0
 
 const taskFunction = (concurrency: number, effectMs: number): TaskFunction<LogRecord> =>
   defineFunction<TaskFunction<LogRecord>>({
@@ -91,7 +94,11 @@ const taskFunction = (concurrency: number, effectMs: number): TaskFunction<LogRe
     deadlineMs: 30_000,
     decode: (record) => record,
     handle: async () => {
-      if (effectMs > 0) await delay(effectMs)
+      if (effectMs > 0) {
+        const fromMs = performance.now()
+        await delay(effectMs)
+        effectsMs += performance.now() - fromMs
+      }
       effects++
       return []
     },
@@ -109,7 +116,7 @@ function functionsOf(options: ContestantOptions): AnyFunction[] {
 /** Everything that stands in the log has been handled and acknowledged. */
 const isThrough = (runner: Runner): boolean => runner.partitions().every((p) => p.position !== null && p.end !== null && p.position >= p.end && p.inFlight === 0)
 
-async function runFunctions(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb'>> {
+async function runFunctions(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb' | 'effectMs'>> {
   let failed: Error | null = null
   const runners = functionsOf(options).map((definition) =>
     createRunner({
@@ -154,7 +161,7 @@ function between(from: Look | null, end: Look | null, whole: Look): { measured: 
 }
 
 /** Reads, and for `map-raw` writes what it read, with a few sends under way. */
-async function runRaw(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb'>> {
+async function runRaw(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb' | 'effectMs'>> {
   const producer = options.form === 'map-raw' ? driver.producer() : null
   const tail = await driver
     .reader()
@@ -179,4 +186,4 @@ const options = JSON.parse(process.argv[2] ?? '') as ContestantOptions
 const driver = createKafkaDriver({ brokers: options.bootstrap })
 const measured = options.form.endsWith('-raw') ? await runRaw(driver, options) : await runFunctions(driver, options)
 await driver.close()
-process.stdout.write(`${JSON.stringify({ ...measured, peakKb: peakKb() })}\n`)
+process.stdout.write(`${JSON.stringify({ ...measured, peakKb: peakKb(), effectMs: effects === 0 ? 0 : effectsMs / effects })}\n`)

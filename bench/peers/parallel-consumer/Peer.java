@@ -32,7 +32,7 @@ public class Peer {
     long want = Long.parseLong(args.get("records")), warm = Long.parseLong(args.get("warm")), effectMs = Long.parseLong(args.get("effectMs"));
     Properties p = new Properties();
     p.put("bootstrap.servers", args.get("bootstrap")); p.put("group.id", args.get("id")); p.put("auto.offset.reset", "earliest"); p.put("enable.auto.commit", "false");
-    LongAdder records = new LongAdder();
+    LongAdder records = new LongAdder(), effectNs = new LongAdder();
     ParallelStreamProcessor<byte[], byte[]> processor = ParallelStreamProcessor.createEosStreamProcessor(
       ParallelConsumerOptions.<byte[], byte[]>builder()
         .ordering(ProcessingOrder.KEY).maxConcurrency(Integer.parseInt(args.get("concurrency")))
@@ -40,7 +40,9 @@ public class Peer {
     processor.subscribe(List.of(args.get("topic")));
     OperatingSystemMXBean os = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
     processor.poll(context -> {
+      long begun = System.nanoTime();
       try { Thread.sleep(effectMs); } catch (InterruptedException e) { throw new RuntimeException(e); }
+      effectNs.add(System.nanoTime() - begun);
       records.increment();
     });
     long fromNs = 0, fromCpu = 0, from = 0, last = -1, lastNs = System.nanoTime();
@@ -54,8 +56,8 @@ public class Peer {
     }
     long endNs = System.nanoTime(), endCpu = os.getProcessCpuTime();
     processor.close();
-    System.out.printf(Locale.ROOT, "{\"records\":%d,\"measured\":%d,\"wallMs\":%.1f,\"cpuMs\":%.1f,\"samples\":0,\"dropped\":0,\"outs\":0,\"peakKb\":%d}%n",
-      records.sum(), want - from, (endNs - fromNs) / 1e6, (endCpu - fromCpu) / 1e6, peakKb());
+    System.out.printf(Locale.ROOT, "{\"records\":%d,\"measured\":%d,\"wallMs\":%.1f,\"cpuMs\":%.1f,\"samples\":0,\"dropped\":0,\"outs\":0,\"peakKb\":%d,\"effectMs\":%.3f}%n",
+      records.sum(), want - from, (endNs - fromNs) / 1e6, (endCpu - fromCpu) / 1e6, peakKb(), effectNs.sum() / 1e6 / records.sum());
     System.exit(0);
   }
 }
