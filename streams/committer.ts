@@ -91,8 +91,7 @@ export function createCommitter(consumer: Pick<LogConsumer, 'commit'>, telemetry
     refusal: (running) => refusals.get(running) ?? null,
     prove: (target, start, given) =>
       inTurn(async () => {
-        const { committed } = target.running.status()
-        const standing = given ?? target.running.uncommitted() ?? { nextOffset: committed ?? start, metadata: '' }
+        const standing = given ?? target.running.uncommitted() ?? target.running.lastCommitted() ?? { nextOffset: start, metadata: '' }
         await consumer.commit([entryOf(target, standing)])
         target.running.committed(standing)
       }),

@@ -12,6 +12,7 @@ function target(partition: number, offers: Committed | null) {
     uncommitted: () => (facts.committed === null ? offers : null),
     committed: (c: Committed) => (facts.committed = c),
     hold: (e: SluiceError) => (facts.held = e.code),
+    lastCommitted: () => facts.committed,
     status: () => ({ committed: facts.committed?.nextOffset ?? null }),
   }
   return { facts, target: { topic: 't', partition, epoch: 1, running } as unknown as CommitTarget }
@@ -87,6 +88,9 @@ test('committer: the proof commits what stands and rejects when the partition is
   const one = target(0, null)
   await createCommitter({ commit: (e) => (sent.push(...e), Promise.resolve()) }, telemetry).prove(one.target, 3n)
   t.is(sent[0]?.nextOffset, 3n)
+  one.facts.committed = { nextOffset: 7n, metadata: 'of the owner before' }
+  await createCommitter({ commit: (e) => (sent.push(...e), Promise.resolve()) }, telemetry).prove(one.target, 3n)
+  t.like(sent[1], { nextOffset: 7n, metadata: 'of the owner before' }, 'where nothing is new, what was committed stays as it was (C2)')
   const stale = createCommitter({ commit: () => Promise.reject(new SluiceError('SLU_LOG_STALE_EPOCH', '')) }, telemetry)
   await t.throwsAsync(stale.prove(one.target, 3n), { message: /SLU_LOG_STALE_EPOCH/ })
 })
