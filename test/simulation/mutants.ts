@@ -72,6 +72,13 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['windows'],
   },
   {
+    name: 'proof-forgets-metadata',
+    invariants: ['C2', 'D4'],
+    file: 'streams/committer.ts',
+    edits: [['target.running.lastCommitted() ?? { nextOffset: start,', '{ nextOffset: target.running.lastCommitted()?.nextOffset ?? start,']],
+    simulations: ['park-map', 'park-task'],
+  },
+  {
     name: 'results-from-forgotten',
     invariants: ['C2', 'R1'],
     file: 'streams/answers.ts',
@@ -373,6 +380,27 @@ export const MUTANTS: readonly Mutant[] = [
       ],
     ],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
+  },
+  {
+    name: 'copies-of-others-handled',
+    invariants: ['D5'],
+    file: 'streams/redrive.ts',
+    edits: [['return addressee.slice(at + 1) === record.topic && addressee.slice(0, at) !== functionName', 'return false']],
+    simulations: ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda', 'tx-map', 'park-map'],
+  },
+  {
+    name: 'handled-before-its-note',
+    invariants: ['D4'],
+    file: 'streams/parked-keys.ts',
+    edits: [['      recent.push({ offset: record.offset, at: known.at ?? 0n })\n', '']],
+    simulations: ['park-map', 'park-task'],
+  },
+  {
+    name: 'settled-without-looking',
+    invariants: ['D4'],
+    file: 'streams/parked-keys.ts',
+    edits: [['if (entry.key === key && entry.digest === options.digestOf(record)) {', 'if (entry.key === key) {']],
+    simulations: ['park-map', 'park-task'],
   },
   {
     name: 'map-gives-up-at-once',

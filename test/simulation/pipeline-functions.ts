@@ -2,7 +2,7 @@
  * The functions of the pipelines simulation, and what every record must come to: the crash-free function of the log, written down on its own.
  *
  * Owns: one function of each kind (map, fold, task in three orders, lambda), whose every record carries its fate, and `endingOf`, which reads off a
- * record where it must end: outputs, a dead letter, or neither (a tick). It shares no code with `streams/`. Poison of every kind is among the fates:
+ * record where it must end: outputs, a dead letter, or neither (a tick, a copy that another function parked). It shares no code with `streams/`. Poison of every kind is among the fates:
  * bytes that are none of ours, null, too large, handlers that throw each thing that can be thrown, emits that nobody declared or no topic takes.
  */
 import { SluiceError } from '../../schemas/errors.ts'
@@ -46,6 +46,7 @@ const FATES = {
   big: 0.03,
   held: 0.03,
   tick: 0.04,
+  others: 0.03,
   flaky: 0.06,
   mixed: 0.03,
   hopeless: 0.03,
@@ -64,6 +65,9 @@ export interface Item {
 
 const REDRIVE = 'sluice.redrive'
 const TICK = 'sluice.tick'
+/** On a record that was put back: whom it is for. */
+const FOR = 'sluice.redrive.for'
+const OTHERS = Buffer.from('somebody/in')
 const hasHeader = (record: Pick<LogRecord, 'headers'>, name: string): boolean => record.headers.some(([n]) => n === name)
 
 /** Value of an output record. */
@@ -95,12 +99,17 @@ export function drawRecord(dice: Dice, partition: number, n: number): OutRecord 
     // A record without a key now and then.
     key: dice.chance(0.05) ? null : Buffer.from(key),
     value: fate === 'null' || fate === 'tick' ? null : Buffer.from(text),
-    headers: [['origin', Buffer.from([0xff, n % 256])], ...(fate === 'tick' ? [[TICK, Buffer.from(String(n))] as const] : [])],
+    headers: [
+      ['origin', Buffer.from([0xff, n % 256])],
+      ...(fate === 'tick' ? [[TICK, Buffer.from(String(n))] as const] : []),
+      ...(fate === 'others' ? [[FOR, OTHERS] as const] : []),
+    ],
   }
 }
 
 function fateOf(record: LogRecord): Fate {
   if (hasHeader(record, TICK)) return 'tick'
+  if (record.headers.some(([name, value]) => name === FOR && value.equals(OTHERS))) return 'others'
   if (record.value === null) return 'null'
   if (record.value.length > RECORD_BYTES_MAX) return 'huge'
   if (record.value[0] !== 0x7b) return 'garbage'
@@ -139,7 +148,7 @@ export function endingOf(kind: PlainKind, record: LogRecord): Ending {
   if (kind === 'lambda') {
     const attempts = LAMBDA.retriesMax + 1
     if (fate === 'huge') return letter('SLU_RECORD_TOO_LARGE')
-    if (fate === 'tick' || fate === 'none') return { fate, parts: 0, letter: null }
+    if (fate === 'tick' || fate === 'others' || fate === 'none') return { fate, parts: 0, letter: null }
     if (fate === 'garbage' || fate === 'null' || fate === 'throws' || fate === 'internal' || fate === 'astray') return letter('SLU_HANDLER_FAILED', HANDLE, attempts)
     if (fate === 'refused') return letter('SLU_RECORD_REFUSED', HANDLE, attempts)
     if (fate === 'hopeless') return letter('SLU_LOG_UNREACHABLE', HANDLE, attempts)
@@ -148,6 +157,7 @@ export function endingOf(kind: PlainKind, record: LogRecord): Ending {
   }
   switch (fate) {
     case 'tick':
+    case 'others':
     case 'none':
       return { fate, parts: 0, letter: null }
     case 'many':
@@ -390,7 +400,7 @@ function lambdaFunction(process: StepProcess, { eyes, dice }: HandlerWorld): Lam
       await wait(1 + dice.upTo(20))
       for (const r of records) {
         const fate = fateOfKafkaRecord(r)
-        if (fate === 'tick' || fate === 'huge') eyes.breach(`lambda: ${fate} reached the handler`)
+        if (fate === 'tick' || fate === 'others' || fate === 'huge') eyes.breach(`lambda: ${fate} reached the handler`)
         if (fate === 'slow') await wait(3000)
         if (fate === 'garbage' || fate === 'throws') throw new TypeError('poison')
         if (fate === 'refused') throw new SluiceError('SLU_RECORD_REFUSED', r.topic)

@@ -121,7 +121,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
 
   #produced(record: LogRecord): void {
     const { fate, letter } = this.endingOf(record)
-    if (fate === 'tick') return
+    if (fate === 'tick' || fate === 'others') return
     const order = this.#orderOf(record)
     // A copy may be what its first one was not: whoever put it back has mended the handler.
     order.isHopeless = letter !== null && fate !== 'part' && (orderOf(record) !== record.offset || !MENDED.has(fate))
@@ -255,7 +255,7 @@ export class PipelineChecker implements Watch, GroupWatch, HandlerEyes {
     const { fate, parts, letter } = this.endingOf(record)
     if (letter !== null && !this.#letters.has(at)) return false
     if (this.kind === 'requests') return true
-    if (this.kind === 'lambda' ? letter === null && fate !== 'tick' : fate === 'none') return this.#handled.has(at)
+    if (this.kind === 'lambda' ? letter === null && fate !== 'tick' && fate !== 'others' : fate === 'none') return this.#handled.has(at)
     return this.kind === 'lambda' || (this.#outputs.get(at)?.size ?? 0) >= parts
   }
 

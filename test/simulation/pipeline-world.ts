@@ -258,8 +258,13 @@ export class PipelineWorld {
   #breakDown(): void {
     const ending = this.dice.pick(this.#faults.outages)
     if (ending === undefined) return
+    this.breakDown(ending, 20 + this.dice.upTo(150))
+  }
+
+  /** Topics of this ending are unwritable from now on. */
+  breakDown(ending: string, forMs: number): void {
     this.counts.outages++
-    this.#outages.push({ ending, untilMs: this.log.nowMs + 20 + this.dice.upTo(150) })
+    this.#outages.push({ ending, untilMs: this.log.nowMs + forMs })
   }
 
   #kill(member: Member, foundInMs: number): void {

@@ -3,7 +3,8 @@
  *
  * Owns: the script of one seed: what is produced (`seed` picks the kind), which faults there are beside deaths, and the count. Profiles: outages of
  * the dead-letter and output topics, offsets set by hand back and forth, lost metadata, retention, a partition added, clocks that jump, folds that may hold
- * less than they have keys, dead letters put back by operators, twice at a time; one seed in five is orderly: nobody dies, and then nothing may come out twice.
+ * less than they have keys, dead letters put back by operators, twice at a time; with parking by key also a topic made anew beside its old DLQ, and owners that
+ * die while the note of a handled copy is not written (`isSpiteful`); one seed in five is orderly: nobody dies, and then nothing may come out twice.
  */
 import { redrive } from '../../cli/dlq.ts'
 import type { DeadLetter } from '../../streams/redrive.ts'
@@ -12,7 +13,8 @@ import { seededRandom } from './once.ts'
 import { drawRecord, functionOf, KINDS, LETTER_BYTES_MAX, OUT_BYTES_MAX, plainKind, type Kind } from './pipeline-functions.ts'
 import { createRequests, RequestChecker, requestFunction } from './pipeline-requests.ts'
 import { PipelineChecker, RECORDS_MAX } from './pipeline-verdict.ts'
-import { diceOf, PipelineWorld, type WorldCounts } from './pipeline-world.ts'
+import type { OutRecord } from '../../schemas/log.ts'
+import { diceOf, PipelineWorld, type Dice, type WorldCounts } from './pipeline-world.ts'
 import { StepGroup } from './step-group.ts'
 import { StepLog, type PartitionLog, type StepProcess } from './step-log.ts'
 
@@ -36,6 +38,38 @@ const STEPS = 700
 const CALM_MS = 30_000
 const REDRIVES_AT_LAST = 5
 
+const EARLIER = 'earlier-life'
+const isOfEarlierLife = ({ record }: DeadLetter): boolean => record.headers.some(([name]) => name === EARLIER)
+
+/** Dead letters that parked a key at offsets which records are to come to again, of the same keys and with other values. */
+function earlierLife(dice: Dice, functionName: string, partition: number): OutRecord[] {
+  return Array.from({ length: 8 }, (_, offset) => {
+    const facts = { topic: 'in', partition, offset, 'connector.name': functionName, stage: 'TASK_PUT' }
+    return {
+      topic: 'in.dlq',
+      partition,
+      key: Buffer.from(`k${partition}${dice.upTo(4)}`),
+      value: Buffer.from(`of an earlier life ${offset}`),
+      headers: [
+        [EARLIER, Buffer.alloc(0)],
+        ...Object.entries(facts).map(([name, value]) => [`__connect.errors.${name}`, Buffer.from(String(value))] as const),
+        ['sluice.error.code', Buffer.from('SLU_HANDLER_FAILED')],
+        ['sluice.park.order', Buffer.from(String(offset))],
+      ],
+    }
+  })
+}
+
+/** Whoever is about to note that a copy was handled finds the DLQ unwritable for a while, goes on committing, and dies. */
+function spite(world: PipelineWorld, log: StepLog, dice: Dice): void {
+  const isNote = ({ headers = [] }: OutRecord): boolean => headers.some(([name]) => name === 'sluice.park.handled')
+  const writing = log.operations.find(({ process, records }) => !process.isDead && records.some(isNote))
+  const member = world.members.find(({ process, state }) => process === writing?.process && state === 'live')
+  if (member === undefined) return
+  world.breakDown('.dlq', 150)
+  world.at(60 + dice.upTo(60), () => world.restart(member))
+}
+
 /** Why over 70 lines: one script, read from top to bottom. */
 export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % KINDS.length] as Kind): Promise<PipelineRun> {
   const dice = diceOf(seededRandom(seed * 2654435761 + 17))
@@ -47,12 +81,15 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
   const mayPass = plainKind(kind) !== 'fold' && kind !== 'requests' && !isParking
   // What is read again because somebody moved the offset back comes out again, however it is written.
   const mayRepeat = !kind.startsWith('tx-') && !isParking
+  // Dead letters of an earlier life of the topic, whose offsets begin again; lost metadata would make them count.
+  const isMadeAnew = isParking && dice.chance(0.3)
+  const isSpiteful = isParking && !isMadeAnew && may(0.4)
   const has = {
     resets: mayRepeat && may(0.25),
     truncation: mayPass && may(0.25),
-    wipes: may(0.3),
+    wipes: isSpiteful || (!isMadeAnew && may(0.3)),
     growth: !isParking && dice.chance(0.2),
-    redrives: kind !== 'requests' && may(isParking ? 0.8 : 0.4),
+    redrives: isSpiteful || (kind !== 'requests' && may(isParking ? 0.8 : 0.4)),
   }
   const log = new StepLog(dice.random, { epochs: true, acknowledgements: true })
   // With parking what stands behind a record too large must not be written beside it; a map learns of it from the log, once the others are written.
@@ -65,6 +102,7 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
   log.create('state', 2, { cleanup: 'compact' })
   log.create('state.dlq', 1)
   log.create('in.dlq', PARTITIONS, { maxMessageBytes: LETTER_BYTES_MAX, timestampType: 'CreateTime' })
+  if (isMadeAnew) for (let partition = 0; partition < PARTITIONS; partition++) log.append(earlierLife(dice, kind === 'park-map' ? 'mapper' : 'tasker', partition))
   const checker = kind === 'requests' ? new RequestChecker(log) : new PipelineChecker(kind, log)
   const group = new StepGroup(log, 'group', ['in'], checker)
   log.watch = checker
@@ -141,10 +179,11 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
     if (produced < RECORDS && dice.chance(0.12)) produce()
     if (dice.chance(0.2)) byHand()
     if (dice.chance(0.02)) letOff(dice.chance(0.5) ? mend : () => undefined)
-    if (has.redrives && dice.chance(0.006)) {
+    if (isSpiteful && dice.chance(0.1)) spite(world, log, dice)
+    if (has.redrives && dice.chance(isSpiteful ? 0.02 : 0.006)) {
       count.redrives++
       const skipped = BigInt(dice.upTo(4))
-      const choice = { matches: ({ record }: DeadLetter) => record.offset % 4n !== skipped, limit: 1000 }
+      const choice = { matches: (letter: DeadLetter) => letter.record.offset % 4n !== skipped && !isOfEarlierLife(letter), limit: 1000 }
       for (let operators = dice.chance(0.4) ? 2 : 1; operators > 0; operators--) world.operate((driver) => redrive(driver, 'in.dlq', choice))
     }
     if (has.growth && step === 300) for (const topic of ['in', 'results']) log.create(topic, PARTITIONS + 1)
@@ -164,7 +203,9 @@ export async function simulatePipeline(seed: number, kind: Kind = KINDS[seed % K
   // D4: put back until only what cannot be handled is left. Dead letters beside an output (N2) park nothing and would be new records each time.
   for (let round = 0; isParking && round < REDRIVES_AT_LAST && isCalm; round++) {
     let isOver = false
-    world.operate((driver) => redrive(driver, 'in.dlq', { matches: ({ code }) => code !== 'SLU_TELEMETRY_PART', limit: 1000 }).finally(() => (isOver = true)))
+    world.operate((driver) =>
+      redrive(driver, 'in.dlq', { matches: (letter) => letter.code !== 'SLU_TELEMETRY_PART' && !isOfEarlierLife(letter), limit: 1000 }).finally(() => (isOver = true)),
+    )
     isCalm = await world.calm(() => isOver && isSettled(), CALM_MS)
   }
   if (!isCalm && checker.isDone()) checker.breach('C1: all has ended, and it is not committed')
