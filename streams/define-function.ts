@@ -10,6 +10,7 @@ import type { Codecs } from '../schemas/codec.ts'
 import type { ErrorCode } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import { SluiceError } from '../schemas/errors.ts'
+import { checkFields, DEFINITION_FIELDS, type Field } from './definition-fields.ts'
 import type { LambdaKafkaEvent } from './lambda-event.ts'
 
 /** A record to append to a logical topic. What does not fit these types is a dead letter of the record it was made of (SLU_HANDLER_FAILED), and none of its emits are sent. */
@@ -291,7 +292,8 @@ export const LAMBDA_DEFAULTS = { batchSize: 100, batchWindowMs: 500, timeoutMs: 
 // oxlint-disable-next-line typescript/no-explicit-any -- a registry of functions of many value types
 export type AnyFunction = MapFunction<any> | FoldFunction<any, any> | WindowFunction<any, any, any> | CombineFunction<any> | TaskFunction<any> | LambdaFunction
 
-const NAME = /^[a-z][a-z0-9-]{0,62}$/
+/** A member without a row in the table does not compile. */
+const FIELDS: { readonly [K in AnyFunction['kind']]: { readonly [M in keyof Required<Extract<AnyFunction, { kind: K }>>]: Field } } = DEFINITION_FIELDS
 
 /** Checks a definition and returns it. Throws SLU_HANDLER_INVALID naming the field. */
 export function defineFunction<F extends AnyFunction>(definition: F): F {
@@ -299,30 +301,18 @@ export function defineFunction<F extends AnyFunction>(definition: F): F {
     throw new SluiceError('SLU_HANDLER_INVALID', `${definition?.name ?? '(unnamed)'}: ${field}`)
   }
   if (typeof definition !== 'object' || definition === null) fail('not an object')
-  if (!NAME.test(definition.name)) fail('name must match ^[a-z][a-z0-9-]{0,62}$')
-  if (!Array.isArray(definition.inputs) || definition.inputs.length === 0) fail('inputs must name at least one topic')
-  if (!Array.isArray(definition.outputs)) fail('outputs must be a list')
-  if (!['map', 'fold', 'window', 'combine', 'task', 'lambda'].includes(definition.kind)) fail(`kind ${definition.kind} is not map, fold, window, combine, task or lambda`)
-  if (definition.kind === 'lambda') return defineLambda(definition, fail) as F
-  if (typeof definition.decode !== 'function') fail('decode must be a function')
-  if (definition.kind === 'map' && definition.alignWithinMs !== undefined && !(Number.isSafeInteger(definition.alignWithinMs) && definition.alignWithinMs >= 2))
-    fail('alignWithinMs must be a whole number of ms from 2')
-  if (definition.kind === 'fold' && !(Number.isSafeInteger(definition.statesMax) && definition.statesMax >= 1)) fail('statesMax must be a whole number from 1')
-  if (definition.kind === 'window') {
-    const p = definition.parameters
-    for (const [k, v] of Object.entries(p)) if (!Number.isSafeInteger(v) || (v as number) < 0) fail(`parameters.${k} must be a whole number of ms`)
-    if (p.windowMs < 1) fail('parameters.windowMs must be at least 1')
-    if (!definition.outputs.includes(definition.partialsTopic)) fail('outputs must hold partialsTopic')
-  }
+  if (!Object.hasOwn(FIELDS, definition.kind)) fail(`kind ${definition.kind} is not map, fold, window, combine, task or lambda`)
+  // Before the table, which knows each member of a kind by itself: here what does not go together is told with its reason.
   checkDeliveryFields(definition, fail)
   checkParkFields(definition, fail)
-  if (definition.kind === 'task' && (!Number.isSafeInteger(definition.concurrency) || definition.concurrency < 1)) fail('concurrency must be at least 1')
+  checkFields(definition, FIELDS[definition.kind], fail)
+  if (definition.kind === 'window' && !definition.outputs.includes(definition.partialsTopic)) fail('outputs must hold partialsTopic')
+  if (definition.kind === 'lambda' && definition.handler.length > 2) fail('handler takes a callback: Lambda’s Node runtimes ended that style; return a promise')
   return Object.freeze(definition)
 }
 
 function checkDeliveryFields(definition: AnyFunction, fail: (field: string) => never): void {
-  const { delivery = 'at-least-once' } = definition as { readonly delivery?: unknown }
-  if (delivery !== 'at-least-once' && delivery !== 'transactional') fail('delivery must be at-least-once or transactional')
+  const { delivery } = definition as { readonly delivery?: unknown }
   if (delivery !== 'transactional') return
   if (definition.kind !== 'map' && definition.kind !== 'fold' && definition.kind !== 'task') fail(`delivery: transactional is for map, fold and task, not ${definition.kind}`)
   if (definition.kind === 'task' && definition.order !== 'partition') fail('delivery: transactional needs order: partition')
@@ -330,10 +320,8 @@ function checkDeliveryFields(definition: AnyFunction, fail: (field: string) => n
 }
 
 function checkParkFields(definition: AnyFunction, fail: (field: string) => never): void {
-  const { park, parkedRecordsMax: max } = definition as { readonly park?: unknown; readonly parkedRecordsMax?: unknown }
-  if (max !== undefined && !(typeof max === 'number' && Number.isSafeInteger(max) && max >= 1)) fail('parkedRecordsMax must be a whole number from 1')
-  if (park === undefined) return
-  if (park !== 'key') fail('park must be key')
+  const { park } = definition as { readonly park?: unknown }
+  if (park !== 'key') return
   if (definition.kind !== 'map' && definition.kind !== 'task') fail(`park: key is for map and task, not ${definition.kind}`)
   if (definition.kind === 'task' && definition.order === 'unordered') fail('park: key needs order: key or partition')
   if (definition.kind === 'task' && definition.once !== undefined) fail('park: key and once exclude each other: a request id has one record')
@@ -348,15 +336,4 @@ export function isTransactional(definition: AnyFunction): boolean {
 /** Whether later records of a parked record's key are diverted (D4). */
 export function isParkingByKey(definition: AnyFunction): definition is AnyFunction & ParkByKey {
   return (definition.kind === 'map' || definition.kind === 'task') && definition.park === 'key'
-}
-
-function defineLambda(definition: LambdaFunction, fail: (field: string) => never): LambdaFunction {
-  if (typeof definition.handler !== 'function') fail('handler must be a function')
-  if (definition.handler.length > 2) fail('handler takes a callback: Lambda’s Node runtimes ended that style; return a promise')
-  const bounds = { batchSize: [1, 10_000], batchWindowMs: [0, 300_000], timeoutMs: [1, 900_000], retriesMax: [0, 10_000], concurrency: [1, 10_000] } as const
-  for (const [name, [low, high]] of Object.entries(bounds)) {
-    const value = definition[name as keyof typeof bounds]
-    if (!Number.isSafeInteger(value) || value < low || value > high) fail(`${name} must be a whole number from ${low} to ${high}`)
-  }
-  return Object.freeze(definition)
 }
