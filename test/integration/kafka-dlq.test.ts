@@ -53,3 +53,34 @@ kafkaTest('kafka dlq: 450 dead letters of two partitions are put back once, in o
   }
   for (const partition of [0, 1]) t.deepEqual(await read(partition), of(partition))
 })
+
+kafkaTest('kafka dlq: the older of two redrives is refused by the log and told that another one is running; no dead letter is put back twice (D5)', async (t) => {
+  t.timeout(120_000)
+  const { bootstrap } = kafka as { bootstrap: string[] }
+  const driver = createKafkaDriver({ brokers: bootstrap })
+  t.teardown(() => driver.close())
+  const source = `two-${process.pid}.in`
+  const spec: TopicSpec = { name: source, partitions: 1, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 }
+  await driver.admin().createTopics([spec, { ...spec, name: `${source}.dlq` }])
+  await driver.producer().send(Array.from({ length: 5 }, (_, i) => ({ topic: `${source}.dlq`, partition: 0, key: null, value: Buffer.from(`v${i}`) })))
+  const all = { matches: () => true, limit: Infinity }
+  // The older one has read what is open, and is about to write when the newer one has written it.
+  const older: typeof driver = {
+    ...driver,
+    fencedProducer: async (name) => {
+      const producer = await driver.fencedProducer(name)
+      return {
+        ...producer,
+        transaction: async (...given) => {
+          t.is(await redrive(driver, `${source}.dlq`, all), 5)
+          return producer.transaction(...given)
+        },
+      }
+    },
+  }
+  const refused = await t.throwsAsync(redrive(older, `${source}.dlq`, all))
+  t.regex(refused?.message ?? '', /SLU_LOG_FENCED.*in\.dlq: another redrive of this DLQ is running/)
+  const [range] = await driver.admin().ranges(source)
+  t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 0, redriven: 5, codes: {} })
+  t.true((range?.endOffset ?? 0n) >= 5n && (range?.endOffset ?? 0n) < 10n, 'five records and the markers of one transaction')
+})
