@@ -17,7 +17,7 @@ import type { Codecs } from '../schemas/codec.ts'
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { decodeWindowMetadata, encodeWindowMetadata, type WindowMetadata } from './commit-metadata.ts'
-import type { MarkerFacts, RecordEmit, WindowFunction, WindowParameters } from './define-function.ts'
+import type { MarkerFacts, OpenWindow, RecordEmit, WindowFunction, WindowParameters } from './define-function.ts'
 import { closingRecord, synchronous, untilWindowFails } from './emits.ts'
 import { NO_EFFECTS, type Checkpoint, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
 import { outcomeOf } from './retry.ts'
@@ -49,6 +49,8 @@ interface Open<G> {
   /** W6: a predecessor may be among what was not read. */
   isPartial: boolean
   readonly groups: Map<string, Group<G>>
+  /** What `add` is shown of it. */
+  readonly view: OpenWindow<G>
   /** W10: sequences by identity; 0 where there is none. */
   readonly identities: Map<string, Set<number>>
 }
@@ -211,25 +213,37 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     return true
   }
 
-  /** What `add` threw, if it did. */
-  const fold = (value: T, eventMs: number, offset: bigint, facts: Facts<P>): 'folded' | 'duplicate' | SluiceError => {
-    const endMs = endOf(eventMs)
-    let window = open.get(endMs)
-    if (window === undefined) {
-      window = { startMs: endMs - windowMs, endMs, firstOffset: offset, lastOffset: offset, neededOffset: offset, isPartial: false, groups: new Map(), identities: new Map() }
-      open.set(endMs, window)
-    }
-    window.lastOffset = offset
-    if (!isFirst(window.identities, facts)) return 'duplicate'
-    const { groups, startMs } = window
+  const begun = (endMs: number, offset: bigint): Open<G> => {
+    const startMs = endMs - windowMs
+    const groups = new Map<string, Group<G>>()
     const group = (key: string, create: () => G): G => {
       let g = groups.get(key)
       if (g === undefined) groups.set(key, (g = { state: create() }))
       return g.state
     }
+    return {
+      startMs,
+      endMs,
+      firstOffset: offset,
+      lastOffset: offset,
+      neededOffset: offset,
+      isPartial: false,
+      groups,
+      view: { startMs, endMs, group },
+      identities: new Map(),
+    }
+  }
+
+  /** What `add` threw, if it did. */
+  const fold = (value: T, eventMs: number, offset: bigint, facts: Facts<P>): 'folded' | 'duplicate' | SluiceError => {
+    const endMs = endOf(eventMs)
+    let window = open.get(endMs)
+    if (window === undefined) open.set(endMs, (window = begun(endMs, offset)))
+    window.lastOffset = offset
+    if (!isFirst(window.identities, facts)) return 'duplicate'
     const before = predecessorOf(facts.line, eventMs, window)
     try {
-      synchronous<unknown>(definition.add({ startMs, endMs, group }, value, before), definition, 'add')
+      synchronous<unknown>(definition.add(window.view, value, before), definition, 'add')
       return 'folded'
     } catch (thrown) {
       window.isPartial = true
