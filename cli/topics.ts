@@ -78,6 +78,10 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
       // Only a windowed input rests on append time; elsewhere it is a preference an operator may overrule.
       if (windowed.has(spec.name) && have.timestampType !== 'LogAppendTime') problems.push({ topic: spec.name, message: 'message.timestamp.type must be LogAppendTime (W1)' })
       if (spec.cleanup === 'compact' && !have.cleanup.includes('compact')) problems.push({ topic: spec.name, message: 'cleanup.policy must be compact' })
+      const source = by.get(spec.name.replace(/\.(dlq|late)$/, ''))
+      const [own, ofSource] = [have.maxMessageBytes ?? null, source?.maxMessageBytes ?? null]
+      if (own !== null && ofSource !== null && own < ofSource)
+        problems.push({ topic: spec.name, message: `max.message.bytes is ${own}, less than the ${ofSource} of ${source?.name}: a record of that size could not be parked (D3)` })
       if (spec.cleanup === 'delete' && have.cleanup.includes('compact')) problems.push({ topic: spec.name, message: 'cleanup.policy must not be compact: records would be lost' })
     }
   }

@@ -206,7 +206,7 @@ export const errors = {
     'hold',
     2,
     'The partition stops rather than lose the record (D3).',
-    'Check the *.dlq topic and its permissions; the partition goes on by itself.',
+    'Check the *.dlq topic, its max.message.bytes and its permissions; the partition goes on by itself.',
   ),
   SLU_LOG_FAILED: row(
     'the log answered with an error that is not retried',

@@ -33,6 +33,8 @@ export interface OutRecord {
   readonly headers?: LogHeaders
   /** Epoch ms; ignored by the log where the topic keeps append time. */
   readonly timestampMs?: number
+  /** Where the log refuses it as too large it may be packed: it keeps the bytes of a record that may have come packed (D2). */
+  readonly mayPack?: true
 }
 
 /** Where one `OutRecord` landed, in the order sent. */
@@ -162,6 +164,7 @@ export interface TopicInfo {
   readonly timestampType: 'CreateTime' | 'LogAppendTime' | null
   readonly cleanup: string | null
   readonly retentionMs: number | null
+  readonly maxMessageBytes?: number | null
 }
 
 export interface PartitionRange {

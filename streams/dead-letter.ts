@@ -4,7 +4,7 @@
  * Owns: what is written beside a topic about a record that did not fully succeed. Key, value, timestamp and header values stay as they
  * were, byte for byte; headers in Kafka Connect's dialect and our code are added behind them. Pure: it builds the record, others send it.
  */
-import { causeChain, type SluiceError } from '../schemas/errors.ts'
+import { causeChain, SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord, OutRecord } from '../schemas/log.ts'
 import type { Parked } from './processor.ts'
 
@@ -40,6 +40,7 @@ function beside(record: LogRecord, suffix: '.dlq' | '.late', facts: DeadLetterFa
     value: record.value,
     timestampMs: record.timestampMs,
     headers: [...record.headers, ...added],
+    mayPack: true,
     ...(record.partition < facts.targetPartitions ? { partition: record.partition } : {}),
   }
 }
@@ -78,6 +79,15 @@ export function deadLetterRecord(parked: Parked, facts: DeadLetterFacts, attempt
   ]
   const ours = [header(HEADER_CODE, error.code), header(HEADER_ATTEMPTS, String(attempts + triedBefore(record))), ...(order === null ? [] : [header(HEADER_ORDER, String(order))])]
   return beside(record, '.dlq', facts, [...coordinates, ...(isShort ? [] : why), ...ours])
+}
+
+const ROUND_BYTES = 4096
+
+/** Not even its short form fits, packed or not: the partition stands rather than lose the record (D3), and says what would help. */
+export function tooLargeFor({ topic, key, value, headers }: OutRecord, cause: unknown): SluiceError {
+  const bytes = (key?.length ?? 0) + (value?.length ?? 0) + (headers ?? []).reduce((sum, [name, text]) => sum + name.length + text.length, 0)
+  const bound = (Math.floor(bytes / ROUND_BYTES) + 2) * ROUND_BYTES
+  return new SluiceError('SLU_LOG_DLQ_UNWRITABLE', `it is too large: raise max.message.bytes of ${topic} to ${bound}`, cause)
 }
 
 /** A late record as it goes to `<topic>.late` (W2). */

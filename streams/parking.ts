@@ -10,6 +10,7 @@
  */
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { FencedProducer, LogDriver, LogProducer, LogReader, LogRecord, OutRecord } from '../schemas/log.ts'
+import { tooLargeFor } from './dead-letter.ts'
 import { createParkedKeys, textKeyOf, type Look, type ParkEntry } from './parked-keys.ts'
 import { staleEpoch, type PartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment } from './partition.ts'
@@ -204,7 +205,7 @@ export function createParking(options: ParkingOptions): Parking {
       } catch (thrown) {
         if (!isTooLarge(thrown)) await drop()
         // Not even the short form fits: the partition stands rather than lose the record (D3).
-        throw isTooLarge(thrown) && isShort ? new SluiceError('SLU_LOG_DLQ_UNWRITABLE', dlq.topic, thrown) : thrown
+        throw isTooLarge(thrown) && isShort ? tooLargeFor(toOut((waiting[0] as Waiting).entry, true), thrown) : thrown
       }
     }, true)
 

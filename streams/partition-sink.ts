@@ -8,7 +8,7 @@
 import { asSluiceError, causeChain, SluiceError } from '../schemas/errors.ts'
 import type { Appended, LogProducer, LogRecord, OutRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
-import { deadLetterRecord, lateRecord } from './dead-letter.ts'
+import { deadLetterRecord, lateRecord, tooLargeFor } from './dead-letter.ts'
 import { withCarrier } from './emits.ts'
 import { retryDelayMs, sleep } from './retry.ts'
 import type { PartitionEnvironment } from './partition.ts'
@@ -75,9 +75,10 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
 
   const letterFailed = (letter: object, cause: SluiceError): void => {
     unwritten.add(letter)
-    if (unwritable !== null) return
-    unwritable = new SluiceError('SLU_LOG_DLQ_UNWRITABLE', '', cause)
-    alarm(unwritable)
+    const error = cause.code === 'SLU_LOG_DLQ_UNWRITABLE' ? cause : new SluiceError('SLU_LOG_DLQ_UNWRITABLE', cause.code, cause)
+    if (unwritable?.message === error.message) return
+    unwritable = error
+    alarm(error)
   }
   const letterOver = (letter: object): void => {
     unwritten.delete(letter)
@@ -146,9 +147,10 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     } catch (thrown) {
       if (asSluiceError(thrown, 'SLU_INTERNAL').code !== 'SLU_LOG_RECORD_TOO_LARGE') throw thrown
       // Too large with all headers: the short form, and if even that does not fit the partition stands rather than lose the record (D3).
+      const letter = toDeadLetter(parked, attempts, true)
       const short = async (): Promise<Appended[]> =>
-        producer.send([toDeadLetter(parked, attempts, true)]).catch((cause: unknown) => {
-          throw new SluiceError('SLU_LOG_DLQ_UNWRITABLE', `${topicPrefix}${parked.record.topic}.dlq`, cause)
+        producer.send([letter]).catch((cause: unknown) => {
+          throw asSluiceError(cause, 'SLU_LOG_FAILED').code === 'SLU_LOG_RECORD_TOO_LARGE' ? tooLargeFor(letter, cause) : cause
         })
       await persist(short, true)
     }
@@ -191,6 +193,22 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     }
   }
 
+  /** One that not even packed fits beside its topic is parked. */
+  const late = async (records: readonly LogRecord[]): Promise<void> => {
+    if (records.length === 0) return
+    try {
+      await persist(() => producer.send(records.map((r) => lateRecord(r, factsFor(r, '.late')))))
+      stats.late += records.length
+      telemetry.count(metricNames.lateRecords, records.length, { [attributeNames.function]: environment.functionName })
+    } catch (thrown) {
+      const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
+      if (error.code !== 'SLU_LOG_RECORD_TOO_LARGE') throw error
+      const [only] = records
+      if (records.length > 1) for (const record of records) await late([record])
+      else await deadLetters([{ record: only as LogRecord, error, stage: 'send' }])
+    }
+  }
+
   const sendIfPermitted = async (records: readonly Outgoing[]): Promise<SluiceError | null> => {
     const refusal = await persist(async () => {
       try {
@@ -210,12 +228,7 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     send,
     sendIfPermitted,
     deadLetters,
-    late: async (records) => {
-      if (records.length === 0) return
-      await persist(() => producer.send(records.map((r) => lateRecord(r, factsFor(r, '.late')))))
-      stats.late += records.length
-      telemetry.count(metricNames.lateRecords, records.length, { [attributeNames.function]: environment.functionName })
-    },
+    late,
     persist,
     toOutRecord,
     toDeadLetter,

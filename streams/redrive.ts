@@ -119,6 +119,7 @@ export function redriveRecord(letter: DeadLetter, sourcePartitions: number, topi
     key: record.key,
     value: record.value,
     timestampMs: record.timestampMs,
+    mayPack: true,
     headers: [
       ...own,
       [HEADER_REDRIVE, Buffer.from(`${record.topic}/${record.partition}/${record.offset}`)],

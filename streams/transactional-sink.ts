@@ -7,6 +7,7 @@
  */
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord, OutRecord } from '../schemas/log.ts'
+import { tooLargeFor } from './dead-letter.ts'
 import type { PartitionSink } from './partition-sink.ts'
 import type { Outgoing, Parked } from './processor.ts'
 import type { TransactionalWriter } from './transactional-writer.ts'
@@ -89,7 +90,7 @@ export function createTransactionalSink(sink: PartitionSink, writer: Pick<Transa
     // The short form; if even that does not fit the partition stands rather than lose the record (D3).
     const letters = left.deadLetters.map((parked) => sink.toDeadLetter(parked, attempts, true))
     const unwritable = (cause: unknown): never => {
-      throw isTooLarge(cause) ? new SluiceError('SLU_LOG_DLQ_UNWRITABLE', `${source.topic}.dlq`, cause) : cause
+      throw isTooLarge(cause) ? tooLargeFor(letters[0] as OutRecord, cause) : cause
     }
     await sink.persist(() => writer.write(letters, to).catch(unwritable), true)
     for (const parked of left.deadLetters) sink.wasParked(parked)

@@ -7,7 +7,14 @@ import type { AnyFunction } from '../../streams/define-function.ts'
 import { checkTopics } from '../../streams/start-checks.ts'
 
 const site = validateSite({ site: 'hall-1', topicPrefix: 'x.', pseudonyms: { keyEnv: 'K' }, sources: [{ topic: 'telemetry.extra', format: 'dcgm-exporter' }] }).site as Site
-const asInfo = (s: TopicSpec): TopicInfo => ({ name: s.name, partitions: s.partitions, timestampType: s.timestampType, cleanup: s.cleanup, retentionMs: s.retentionMs })
+const asInfo = (s: TopicSpec): TopicInfo => ({
+  name: s.name,
+  partitions: s.partitions,
+  timestampType: s.timestampType,
+  cleanup: s.cleanup,
+  retentionMs: s.retentionMs,
+  maxMessageBytes: s.maxMessageBytes,
+})
 
 test('topics: sources outside the table get a topic and a DLQ too', (t) => {
   const names = siteTopicSpecs(site).map((s) => s.name)
@@ -35,6 +42,8 @@ test('topics: settings that break a guarantee are named: W1, R1, a compacted log
   t.regex(change('x.inference.results', { partitions: 5 }).join(), /must be equal \(R1\)/)
   t.regex(change('x.metrics.windows', { cleanup: 'compact' }).join(), /records would be lost/)
   t.regex(change('x.pool.health', { cleanup: 'delete' }).join(), /must be compact/)
+  t.regex(change('x.telemetry.dcgm.dlq', { maxMessageBytes: 1000 }).join(), /^max.message.bytes is 1000, less than the \d+ of x.telemetry.dcgm: .* \(D3\)$/)
+  t.deepEqual(change('x.telemetry.dcgm.dlq', { maxMessageBytes: null }), [], 'what may not be seen is no problem by itself')
 })
 
 const base = { name: 'f', inputs: ['orders'], outputs: ['sizes'] }

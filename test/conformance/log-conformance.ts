@@ -572,7 +572,7 @@ function adminChecks(check: Check): void {
       'only what is asked for',
     )
     const created = known.find((info) => info.name === `${topic}.new`)
-    t.deepEqual(created, { name: `${topic}.new`, partitions: 2, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: 3_600_000 })
+    t.deepEqual(created, { name: `${topic}.new`, partitions: 2, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: 3_600_000, maxMessageBytes: MAX_MESSAGE_BYTES })
     t.is(known.find((info) => info.name === topic)?.partitions, 3)
     t.deepEqual(await admin.committed('a group nobody knows', topic), new Map())
     await admin.close()

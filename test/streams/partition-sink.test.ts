@@ -103,6 +103,47 @@ test('partition sink: a dead letter too large with all its headers is written wi
   t.false(w.sent[0]?.headers?.some(([name]) => name.endsWith('stacktrace')))
 })
 
+test('partition sink: a dead letter that fits in no form holds the partition and says what would help; once it helps, it is written (D3, W9)', async (t) => {
+  const w = partitionWorld()
+  let bytesMax = 1000
+  w.refuse = (records) => (records.some((r) => (r.value?.length ?? 0) > bytesMax) ? new SluiceError('SLU_LOG_RECORD_TOO_LARGE', '') : null)
+  const large = { ...parked(1), record: record(1, { value: 'x'.repeat(20_000) }) }
+  const writing = w.sink.deadLetters([large])
+  await w.clock.advance(5000)
+  t.is(w.sink.held()?.message, 'SLU_LOG_DLQ_UNWRITABLE: a dead letter could not be written: it is too large: raise max.message.bytes of in.dlq to 24576')
+  bytesMax = 24_576
+  await w.clock.advance(60_000)
+  await writing
+  t.is(w.sink.held(), null)
+  t.is(w.sent[0]?.value?.length, 20_000)
+})
+
+test('partition sink: dead letters and late records may be packed: what they keep may have come packed (D2)', async (t) => {
+  const w = partitionWorld()
+  await w.sink.deadLetters([parked(1)])
+  await w.sink.late([record(2)])
+  await w.sink.send([out('a')])
+  t.deepEqual(
+    w.sent.map((r) => [r.topic, r.mayPack]),
+    [
+      ['in.dlq', true],
+      ['in.late', true],
+      ['out', undefined],
+    ],
+  )
+})
+
+test('partition sink: a late record that the log refuses as too large is parked, the others are kept; it never stops the partition (W2, D6)', async (t) => {
+  const w = partitionWorld()
+  w.refuse = (records) => (records.some((r) => r.topic === 'in.late' && valueOf(r) === 'big') ? new SluiceError('SLU_LOG_RECORD_TOO_LARGE', '') : null)
+  await w.sink.late([record(1, { value: 'a' }), record(2, { value: 'big' }), record(3, { value: 'c' })])
+  t.deepEqual(
+    w.sent.map((r) => `${r.topic}:${valueOf(r)}`),
+    ['in.late:a', 'in.dlq:big', 'in.late:c'],
+  )
+  t.deepEqual([w.stats.late, w.stats.deadLetters], [2, 1])
+})
+
 test('partition sink: after the partition is closed nothing is written, a waiting retry included (C3)', async (t) => {
   const w = partitionWorld()
   w.refuse = () => new SluiceError('SLU_LOG_UNREACHABLE', '')

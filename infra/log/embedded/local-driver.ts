@@ -129,7 +129,7 @@ function createAdmin(log: LocalLog): LogAdmin {
       store
         .topics()
         .filter(({ name }) => name.startsWith(prefix))
-        .map(({ name, partitions, timestampType, cleanup, retentionMs }) => ({ name, partitions, timestampType, cleanup, retentionMs })),
+        .map(({ name, partitions, timestampType, cleanup, retentionMs, maxMessageBytes }) => ({ name, partitions, timestampType, cleanup, retentionMs, maxMessageBytes })),
     createTopics: async (specs) => {
       const created: string[] = []
       const existing: string[] = []

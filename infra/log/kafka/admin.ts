@@ -32,19 +32,24 @@ async function infos(admin: Admin, prefix: string): Promise<TopicInfo[]> {
     admin.fetchTopicMetadata({ topics: names }),
     admin.describeConfigs({
       includeSynonyms: false,
-      resources: names.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name, configNames: ['message.timestamp.type', 'cleanup.policy', 'retention.ms'] })),
+      resources: names.map((name) => ({
+        type: kafkajs.ConfigResourceTypes.TOPIC,
+        name,
+        configNames: ['message.timestamp.type', 'cleanup.policy', 'retention.ms', 'max.message.bytes'],
+      })),
     }),
   ])
   const settings = new Map(resources.filter((r) => r.errorCode === 0).map((r) => [r.resourceName, new Map(r.configEntries.map((c) => [c.configName, c.configValue]))]))
   return topics.map(({ name, partitions }) => {
     const of = settings.get(name)
-    if (of === undefined) return { name, partitions: partitions.length, timestampType: null, cleanup: null, retentionMs: null }
+    if (of === undefined) return { name, partitions: partitions.length, timestampType: null, cleanup: null, retentionMs: null, maxMessageBytes: null }
     return {
       name,
       partitions: partitions.length,
       timestampType: of.get('message.timestamp.type') === 'LogAppendTime' ? 'LogAppendTime' : 'CreateTime',
       cleanup: of.get('cleanup.policy') ?? 'delete',
       retentionMs: Number(of.get('retention.ms') ?? -1),
+      maxMessageBytes: of.has('max.message.bytes') ? Number(of.get('max.message.bytes')) : null,
     }
   })
 }

@@ -9,7 +9,7 @@ import { COMMIT_METADATA_BYTES_MAX, type Appended, type FencedProducer, type Out
 import { SluiceError } from '../../../schemas/errors.ts'
 import { kafkaError } from './errors.ts'
 import { createClient, TRANSACTION_RETRY, type Connection } from './kafkajs.ts'
-import { createPartitioner, requestsOf, writeAll } from './producer.ts'
+import { createPartitioner, requestsOf, writeFitting } from './producer.ts'
 
 type SentOffsets = Parameters<Awaited<ReturnType<ReturnType<ReturnType<typeof createClient>['producer']>['transaction']>>['sendOffsets']>[0]
 
@@ -48,7 +48,12 @@ export async function openFencedProducer(connection: Connection, name: string, o
     const transaction = await producer.transaction()
     const appended: Appended[] = []
     try {
-      for (const request of requestsOf(records)) appended.push(...(await writeAll(request, (topicMessages) => transaction.sendBatch({ acks: -1, topicMessages }))))
+      for (const request of requestsOf(records))
+        appended.push(
+          ...(await writeFitting(request, (topicMessages, compression) =>
+            transaction.sendBatch({ acks: -1, topicMessages, ...(compression === undefined ? {} : { compression }) }),
+          )),
+        )
       if (offsets !== undefined) await transaction.sendOffsets(sentOffsets(offsets))
       await transaction.commit()
       return appended

@@ -412,4 +412,6 @@ export function decodeAssignment(bytes: Buffer): Readonly<Record<string, readonl
   return (bytes.length === 0 ? null : MemberAssignment.decode(bytes))?.assignment ?? {}
 }
 
+export const { CompressionTypes } = kafkajs
+
 export type { ICustomPartitioner, KafkaClient, Message }

@@ -2,7 +2,8 @@
  * Appending to Kafka: the idempotent producer over kafkajs' public API.
  *
  * Owns: order (one request at a time; what is sent meanwhile goes together with the next), the offsets of what was written, and the renewal of a
- * producer that the broker no longer accepts. A record that is too large fails alone: the others of its request are sent again without it.
+ * producer that the broker no longer accepts. A record that is too large fails alone: the others of its request are sent again without it; a dead letter
+ * is packed first, as the record may have come (D2).
  * Two things kafkajs does when a leader moves between its tries are made good here: it asks the partitioner anew (a record's place is kept), and it leaves
  * out what moved to a broker that has answered before, as if it had been written (what came back without an offset is sent again).
  */
@@ -10,7 +11,7 @@ import type { Appended, LogProducer, OutRecord } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { partitionOf } from '../partitioner.ts'
 import { kafkaError, typeOf } from './errors.ts'
-import { createClient, rawHeaders, RETRY, type Connection, type ICustomPartitioner, type Message } from './kafkajs.ts'
+import { CompressionTypes, createClient, rawHeaders, RETRY, type Connection, type ICustomPartitioner, type Message } from './kafkajs.ts'
 
 interface Placed extends Message {
   /** Where our partitioner put it; needed to tell the offset. */
@@ -41,6 +42,8 @@ const REQUEST_BYTES_MAX = 512 * 1024
 const RECORD_OVERHEAD_BYTES = 32
 /** The broker no longer knows this producer or its sequence: a new one goes on. */
 const RENEW = new Set(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'INVALID_PRODUCER_ID_MAPPING'])
+
+const TOO_LARGE = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE'])
 
 /** Kafka's default: murmur2 of the key; without one, round robin. Asked again for a message, the answer is the same. */
 export const createPartitioner: ICustomPartitioner = () => {
@@ -121,6 +124,18 @@ export async function writeAll(records: readonly OutRecord[], sendBatch: (topics
     rest = left
   }
   return appended
+}
+
+type SendBatch = (topics: TopicMessages[], compression?: number) => Promise<readonly RecordMetadata[]>
+
+/** As `writeAll`; a record alone that is refused as too large and may be packed is. The broker measures what it is sent. */
+export async function writeFitting(records: readonly OutRecord[], sendBatch: SendBatch): Promise<Appended[]> {
+  try {
+    return await writeAll(records, (topics) => sendBatch(topics))
+  } catch (error) {
+    if (records.length !== 1 || records[0]?.mayPack !== true || !TOO_LARGE.has(typeOf(error) ?? '')) throw error
+    return writeAll(records, (topics) => sendBatch(topics, CompressionTypes.ZSTD))
+  }
 }
 
 export class KafkaProducer implements LogProducer {
@@ -215,7 +230,7 @@ export class KafkaProducer implements LogProducer {
     for (let attempt = 1; ; attempt++) {
       try {
         const producer = await this.#connected()
-        return await writeAll(records, (topicMessages) => producer.sendBatch({ acks: -1, topicMessages }))
+        return await writeFitting(records, (topicMessages, compression) => producer.sendBatch({ acks: -1, topicMessages, ...(compression === undefined ? {} : { compression }) }))
       } catch (error) {
         const isRenewable = RENEW.has(typeOf(error) ?? '')
         if (isRenewable) await this.#drop()

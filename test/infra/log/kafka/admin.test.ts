@@ -16,7 +16,7 @@ kafkaTest('kafka admin: a topic comes to be with all that its spec says, once, e
   t.true(results.every((r) => [...r.created, ...r.existing].includes(name)))
   t.deepEqual(
     (await a.topics('admin.')).find((x) => x.name === name),
-    { name, partitions: 3, timestampType: 'LogAppendTime', cleanup: 'compact', retentionMs: 12_345 },
+    { name, partitions: 3, timestampType: 'LogAppendTime', cleanup: 'compact', retentionMs: 12_345, maxMessageBytes: 2 << 20 },
   )
   t.deepEqual(await a.createTopics([{ ...spec, partitions: 5 }]), { created: [], existing: [name] })
   t.is((await a.ranges(name)).length, 3, 'what exists is left alone')

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import test from 'ava'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
@@ -118,4 +119,33 @@ kafkaTest('kafka producer: what was acknowledged before a record too large is ne
   for await (const { records } of tail) values.push(...records.map((r) => String(r.value)))
   t.deepEqual(values, ['a', 'd'])
   await driver.close()
+})
+
+kafkaTest('kafka producer: what may be packed is, where it would not fit, also in a transaction; what may not is refused as before (D2)', async (t) => {
+  const driver = createKafkaDriver({ brokers: kafka?.bootstrap ?? [] })
+  t.teardown(() => driver.close())
+  const topic = `packed.${process.pid}.${Date.now()}`
+  await driver.admin().createTopics([{ name: topic, partitions: 1, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 100_000 }])
+  const record = { topic, key: Buffer.from('k'), value: Buffer.alloc(20 << 20, 97), headers: [['h', Buffer.from('1')]] as const, timestampMs: 5 }
+  const noise = { ...record, value: randomBytes(200_000), mayPack: true } as const
+  const producer = driver.producer()
+  const fenced = await driver.fencedProducer(topic)
+  await t.throwsAsync(producer.send([record]), { message: /SLU_LOG_RECORD_TOO_LARGE/ })
+  await t.throwsAsync(producer.send([noise]), { message: /SLU_LOG_RECORD_TOO_LARGE/ })
+  t.is((await producer.send([{ ...record, mayPack: true }]))[0]?.offset, 0n)
+  await producer.send([{ topic, key: null, value: Buffer.from('behind') }])
+  await t.throwsAsync(fenced.transaction([record]), { message: /SLU_LOG_RECORD_TOO_LARGE/ })
+  await fenced.transaction([
+    { topic, key: null, value: Buffer.from('beside') },
+    { ...record, mayPack: true },
+  ])
+  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
+  const read = []
+  for await (const { records } of tail) read.push(...records)
+  t.deepEqual(
+    read.map(({ value }) => (value?.length === record.value.length ? 'large' : String(value))),
+    ['large', 'behind', 'beside', 'large'],
+  )
+  t.true(read[0]?.value?.equals(record.value))
+  t.deepEqual([read[0]?.key, read[0]?.headers, read[0]?.timestampMs], [record.key, record.headers, 5])
 })
