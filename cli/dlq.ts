@@ -8,7 +8,7 @@
  */
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { LogDriver } from '../schemas/log.ts'
-import { inOrder, isMarker, readDeadLetter, RedrivenOffsets, redriveRecord, redrivenMarker, type DeadLetter } from '../streams/redrive.ts'
+import { inOrder, isMarker, readDeadLetter, RedrivenOffsets, readerOf, redriveRecord, redrivenMarker, type DeadLetter } from '../streams/redrive.ts'
 import type { Invocation } from './invocation.ts'
 import { loadSite } from './load-site.ts'
 import { openLog } from './open-log.ts'
@@ -76,6 +76,18 @@ export interface Choice {
   readonly limit: number
   /** Every function that reads the topic handles what is put back, not only the one that parked it. */
   readonly isForAll?: boolean
+  /** Told of each one that was put back, or would be. */
+  took?(letter: DeadLetter): void
+}
+
+/** Counts by text, of which a foreign tool may write others without end. */
+class Tally {
+  readonly counts = new Map<string, number>()
+
+  add(text: string, other: string): void {
+    const counted = this.counts.has(text) || this.counts.size < CODES_MAX ? text : other
+    this.counts.set(counted, (this.counts.get(counted) ?? 0) + 1)
+  }
 }
 
 const PLACE = /^(\d{1,6})\/(\d{1,19})$/
@@ -125,17 +137,15 @@ async function withDlq<T>(log: LogDriver, topic: string, only: number | undefine
 export async function countDlq(log: LogDriver, topic: string): Promise<{ open: number; redriven: number; codes: Record<string, number> }> {
   return withDlq(log, topic, undefined, async (dlq) => {
     let [open, redriven] = [0, 0]
-    const codes = new Map<string, number>()
+    const codes = new Tally()
     for await (const { letter, isRedriven } of dlq.letters()) {
       if (isRedriven) redriven++
       else {
         open++
-        const code = letter.code || 'no code'
-        const counted = codes.has(code) || codes.size < CODES_MAX ? code : 'other codes'
-        codes.set(counted, (codes.get(counted) ?? 0) + 1)
+        codes.add(letter.code || 'no code', 'other codes')
       }
     }
-    return { open, redriven, codes: Object.fromEntries(codes) }
+    return { open, redriven, codes: Object.fromEntries(codes.counts) }
   })
 }
 
@@ -223,6 +233,7 @@ export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice, 
         const copies = inOrder(batch).map((l) => redriveRecord(l, partitions.get(l.source.topic) ?? 0, topicPrefix, choice.isForAll))
         await producer.transaction([...copies, redrivenMarker(batch)])
         count += batch.length
+        for (const letter of batch) choice.took?.(letter)
       }
       return count
     })
@@ -242,7 +253,10 @@ export async function redrive(log: LogDriver, dlqTopic: string, choice: Choice, 
 async function countChosen(log: LogDriver, topic: string, choice: Choice): Promise<number> {
   return withDlq(log, topic, choice.partition, async (dlq) => {
     let count = 0
-    for await (const _ of chosen(dlq, choice)) count++
+    for await (const letter of chosen(dlq, choice)) {
+      count++
+      choice.took?.(letter)
+    }
     return count
   })
 }
@@ -253,10 +267,14 @@ export async function dlqRetry({ siteFile, output, environment }: Invocation, ar
   try {
     const topic = await dlqOf(log, loaded.site.topicPrefix, args[0] as string)
     const isDry = options['dryRun'] === true
-    const choice = choiceOf(options)
+    const by = new Tally()
+    const chosenBy = choiceOf(options)
+    const forWhom = (letter: DeadLetter): string => (chosenBy.isForAll === true ? null : readerOf(letter)) ?? 'every function'
+    const choice: Choice = { ...chosenBy, took: (letter) => by.add(forWhom(letter), 'other functions') }
     const count = isDry ? await countChosen(log, topic, choice) : await redrive(log, topic, choice, loaded.site.topicPrefix)
-    output.json({ topic, putBack: isDry ? 0 : count, wouldPutBack: count })
-    output.line(isDry ? `${count} dead letters of ${topic} would be put back` : `${count} dead letters of ${topic} put back`)
+    output.json({ topic, putBack: isDry ? 0 : count, wouldPutBack: count, for: Object.fromEntries(by.counts) })
+    output.line(`${count} dead letters of ${topic} ${isDry ? 'would be put back' : 'put back'}`)
+    for (const [name, counted] of by.counts) output.line(onOneLine(`  for ${name.padEnd(26)} ${String(counted).padStart(6)}`))
     return 0
   } finally {
     await log.close()

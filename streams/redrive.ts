@@ -89,10 +89,14 @@ export class RedrivenOffsets {
   }
 }
 
-/** Whom a copy is for: the function that parked it, `topicPrefix` being that of its site. Null = every reader: another tool parked it. */
-function addresseeOf({ functionName, code, source: { topic } }: DeadLetter, topicPrefix: string): string | null {
-  if (code === '' || functionName === '') return null
-  return `${functionName}/${topic.startsWith(topicPrefix) ? topic.slice(topicPrefix.length) : topic}`
+/** Whom a copy is for: the function that parked it; null = every reader, for another tool did. */
+export const readerOf = ({ functionName, code }: DeadLetter): string | null => (code === '' || functionName === '' ? null : functionName)
+
+/** `topicPrefix` = that of the site. */
+function addresseeOf(letter: DeadLetter, topicPrefix: string): string | null {
+  const { topic } = letter.source
+  const reader = readerOf(letter)
+  return reader === null ? null : `${reader}/${topic.startsWith(topicPrefix) ? topic.slice(topicPrefix.length) : topic}`
 }
 
 /** A copy that another function parked. `record.topic` is logical. */

@@ -112,7 +112,13 @@ test('cli: a dead letter is listed, shown and put back once; a topic without a D
     return JSON.parse(ended.stdout) as Record<string, unknown>
   }
   await json('topics', 'apply')
-  const headers = ['__connect.errors.topic=telemetry.dcgm', '__connect.errors.partition=1', '__connect.errors.offset=5', 'sluice.error.code=SLU_TELEMETRY_FORMAT']
+  const headers = [
+    '__connect.errors.topic=telemetry.dcgm',
+    '__connect.errors.partition=1',
+    '__connect.errors.offset=5',
+    '__connect.errors.connector.name=normalize-telemetry',
+    'sluice.error.code=SLU_TELEMETRY_FORMAT',
+  ]
   await sluice(['send', 'telemetry.dcgm.dlq', '--key', 'tray-1', ...headers.flatMap((h) => ['--header', h]), '--site', site.file], {}, 'no metrics here')
   t.deepEqual(await json('dlq', 'ls', 'telemetry.dcgm'), { topics: [{ topic: 'telemetry.dcgm.dlq', open: 1, redriven: 0, codes: { SLU_TELEMETRY_FORMAT: 1 } }] })
   t.like(await json('dlq', 'show', 'telemetry.dcgm'), {
@@ -121,8 +127,10 @@ test('cli: a dead letter is listed, shown and put back once; a topic without a D
     value: 'no metrics here',
     source: { topic: 'telemetry.dcgm', partition: 1, offset: 5 },
   })
-  t.like(await json('dlq', 'retry', 'telemetry.dcgm', '--dry-run'), { putBack: 0, wouldPutBack: 1 })
-  t.like(await json('dlq', 'retry', 'telemetry.dcgm'), { putBack: 1 })
+  t.like(await json('dlq', 'retry', 'telemetry.dcgm', '--function', 'somebody', '--dry-run'), { wouldPutBack: 0, for: {} })
+  t.like(await json('dlq', 'retry', 'telemetry.dcgm', '--to-all', '--dry-run'), { wouldPutBack: 1, for: { 'every function': 1 } })
+  t.like(await json('dlq', 'retry', 'telemetry.dcgm', '--dry-run'), { putBack: 0, wouldPutBack: 1, for: { 'normalize-telemetry': 1 } })
+  t.like(await json('dlq', 'retry', 'telemetry.dcgm'), { putBack: 1, for: { 'normalize-telemetry': 1 } })
   t.like(await json('dlq', 'retry', 'telemetry.dcgm'), { putBack: 0 })
   t.like(await json('tail', 'telemetry.dcgm', '--from', 'start', '--until-end'), { partition: 1, key: 'tray-1', value: 'no metrics here' })
   for (const value of ['one', 'two', 'three']) await sluice(['send', 'metrics.windows.dlq', '--key', 'k', '--site', site.file], {}, value)
