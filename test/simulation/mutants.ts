@@ -624,7 +624,12 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'too-large-stops-the-partition',
     invariants: ['D6'],
     file: 'streams/partition-sink.ts',
-    edits: [["      if (error.code !== 'SLU_LOG_RECORD_TOO_LARGE') throw error\n      const [only]", '      throw error\n      const [only]']],
+    edits: [
+      [
+        "      if (error.code !== 'SLU_LOG_RECORD_TOO_LARGE') throw error\n      const [only] = records\n      const bySource",
+        '      throw error\n      const [only] = records\n      const bySource',
+      ],
+    ],
     simulations: ['map', 'task-key', 'task-partition', 'task-unordered'],
   },
   {
