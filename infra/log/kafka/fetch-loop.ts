@@ -12,7 +12,8 @@ import type { LogRecord, TopicPartition } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { typeOf } from './errors.ts'
 import { refusalOf, unreadOf } from './fetch-response.ts'
-import { appendMsOf, headersOf, readFetched, type Broker, type Cluster, type FetchedPartition, type RawMessage } from './kafkajs.ts'
+import { readFetched, type Broker, type Cluster, type FetchedPartition } from './kafkajs.ts'
+import type { FetchedRecord } from './record.ts'
 
 export interface FetchLoopOptions {
   readonly cluster: Cluster
@@ -51,15 +52,15 @@ const leaderName = (nodeId: number): string => `leader ${nodeId}`
 
 const keyOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
 
-const toRecord = (tp: TopicPartition, m: RawMessage): LogRecord => ({
-  topic: tp.topic,
-  partition: tp.partition,
-  offset: BigInt(m.offset),
-  timestampMs: Number(m.timestamp),
-  appendMs: appendMsOf(m),
-  key: m.key,
-  value: m.value,
-  headers: headersOf(m.headers),
+const toRecord = ({ topic, partition }: TopicPartition, { offsetValue, timestampMs, appendMs, key, value, headerList }: FetchedRecord): LogRecord => ({
+  topic,
+  partition,
+  offset: offsetValue,
+  timestampMs,
+  appendMs,
+  key,
+  value,
+  headers: headerList,
 })
 
 export class FetchLoop {

@@ -5,10 +5,13 @@
  * stays beside the others' records, and of a batch that cannot be read its offset and why, behind the records before it. And the bound on what one
  * answer unpacks to (C6): beyond `UNPACKED_BYTES_MAX` the rest of it is left for the next fetch.
  */
+// Before the reader of batches, which takes the reader of records.
+import './record.ts'
 import { createRequire } from 'node:module'
 import { asSluiceError, SluiceError } from '../../../schemas/errors.ts'
 import { UNPACKED_BYTES_MAX } from './codecs.ts'
-import type { FetchedPartition, RawMessage } from './kafkajs.ts'
+import type { FetchedPartition } from './kafkajs.ts'
+import type { FetchedRecord } from './record.ts'
 import { replaceModule } from './replace-module.ts'
 
 const require = createRequire(import.meta.url)
@@ -20,11 +23,11 @@ interface Decoder {
   readBytes(length: number): Buffer
   canReadBytes(length: number): boolean
 }
-type Decode = (decoder: Decoder) => Promise<readonly RawMessage[]>
+type Decode = (decoder: Decoder) => Promise<readonly FetchedRecord[]>
 
 const DecoderClass = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder
-const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<{ readonly records: readonly RawMessage[] }>
-const decodeMessageSet = require('kafkajs/src/protocol/messageSet/decoder') as (decoder: Decoder, bytes: number) => Promise<readonly RawMessage[]>
+const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<{ readonly records: readonly FetchedRecord[] }>
+const decodeMessageSet = require('kafkajs/src/protocol/messageSet/decoder') as (decoder: Decoder, bytes: number) => Promise<readonly FetchedRecord[]>
 const { failure, createErrorFromCode } = require('kafkajs/src/protocol/error') as { failure(code: number): boolean; createErrorFromCode(code: number): Error }
 
 /** The first batch that could not be read. */
@@ -44,10 +47,10 @@ const BATCH_BYTES_MIN = 49
 /** What the partitions of an answer have unpacked to, by the decoder that they share. */
 const unpacked = new WeakMap<Decoder, number>()
 
-const bytesOf = (messages: readonly RawMessage[]): number => messages.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0)
+const bytesOf = (messages: readonly FetchedRecord[]): number => messages.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0)
 
-async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonly RawMessage[]> {
-  const messages: RawMessage[] = []
+async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonly FetchedRecord[]> {
+  const messages: FetchedRecord[] = []
   let used = unpacked.get(answer) ?? 0
   while (used <= UNPACKED_BYTES_MAX && batches.canReadBytes(BATCH_BYTES_MIN)) {
     const from = batches.offset

@@ -1,20 +1,19 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its six repairs (docs/adr/0001): with the four named below the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): with those named below the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, subscriptions, assignments) as small interfaces; which fetched records are committed; the request queue's timer
- * repair; header order; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
+ * repair; headers to send; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
  * - Two requests that both find a connection closed open it twice, and one socket is never closed (tails share a connection): one attempt serves both.
- * - Decoded headers become an object, which loses the order of repeated and integer-like names: the list is kept beside it.
  * - Looking for a coordinator drops what the brokers answered, a lacking right among it: the last answer becomes the cause.
  * - An address that accepts a connection and closes it, or never answers, as a proxy does whose broker is away, is asked again and again, and no
  *   other of the bootstrap list: only a connection *error* makes it look elsewhere. What fails while connecting is one here.
  * - One topic whose settings we may not see fails the whole question for settings: its answer stays beside the others'.
  * And on the socket: an answer that is none of Kafka's becomes an error that says what it is.
  * Beside them, `crc32c.ts`: the checksum of what is sent, by native code; `codecs.ts`: what batches are compressed with; `fetch-response.ts`: the answer to
- * a fetch, partition by partition; `metadata.ts`: the metadata, without a topic that is gone.
+ * a fetch, partition by partition; `record.ts`: the records in it; `metadata.ts`: the metadata, without a topic that is gone.
  * Over 300 lines because nothing else may reach in there.
  * Not checked by kafkajs: the CRC of fetched batches. TCP and the broker's own check on append stand for it.
  */
@@ -26,28 +25,9 @@ import kafkajs from 'kafkajs'
 import type { ISocketFactory, ICustomPartitioner, Kafka as KafkaClient, KafkaConfig, Message } from 'kafkajs'
 import type { LogHeaders } from '../../../schemas/log.ts'
 import { withoutGoneTopics } from './metadata.ts'
+import type { FetchedRecord } from './record.ts'
 
 const require = createRequire(import.meta.url)
-
-export interface RawHeaders {
-  readonly [HEADER_LIST]?: readonly { readonly key: string; readonly value: Buffer | null }[]
-}
-
-export interface RawMessage {
-  readonly offset: string
-  readonly timestamp: string
-  readonly key: Buffer | null
-  readonly value: Buffer | null
-  readonly headers: RawHeaders
-  readonly isControlRecord: boolean
-  readonly batchContext: {
-    readonly firstOffset: string
-    readonly lastOffsetDelta: number
-    readonly timestampType: number
-    readonly producerId: string
-    readonly inTransaction: boolean
-  }
-}
 
 export interface FetchedPartition {
   readonly partition: number
@@ -57,7 +37,7 @@ export interface FetchedPartition {
   readonly lastStableOffset: string
   /** Of those that reach into what was fetched, in the order in which they ended; null where uncommitted records were asked for. */
   readonly abortedTransactions: readonly { readonly producerId: string; readonly firstOffset: string }[] | null
-  readonly messages: readonly RawMessage[]
+  readonly messages: readonly FetchedRecord[]
 }
 
 export interface FetchRequest {
@@ -133,12 +113,8 @@ const defaultSockets = require('kafkajs/src/network/socketFactory') as () => ISo
 const ConnectionClass = require('kafkajs/src/network/connection') as { prototype: { connect(): Promise<unknown> } }
 const RequestQueue = require('kafkajs/src/network/requestQueue') as { prototype: { scheduleCheckPendingRequests(): void } }
 const { KafkaJSGroupCoordinatorNotFound: GroupCoordinatorNotFound } = require('kafkajs/src/errors') as { KafkaJSGroupCoordinatorNotFound: new (message: string) => Error }
-const Decoder = require('kafkajs/src/protocol/decoder') as { prototype: { readVarIntArray(reader: (decoder: unknown) => HeaderPair): HeaderPair[] } }
-
-type HeaderPair = { readonly key: string; readonly value: Buffer | null }
 
 const THROTTLE_CHECK_MS = 10
-const LOG_APPEND_TIME = 1
 
 interface Queue {
   throttledUntil: number
@@ -168,25 +144,6 @@ ConnectionClass.prototype.connect = function connectOnce(this: object) {
   const attempt = connect.call(this as never).finally(() => connecting.delete(this))
   connecting.set(this, attempt)
   return attempt
-}
-
-const HEADER_LIST: unique symbol = Symbol.for('sluice.headers')
-const readVarIntArray = Decoder.prototype.readVarIntArray
-
-/** Most records have no header: they share these, rather than be given five objects each. */
-const NO_HEADERS: LogHeaders = Object.freeze([])
-const NO_RAW_HEADERS: RawHeaders = Object.freeze({})
-const NO_PAIRS: HeaderPair[] = Object.freeze(Object.defineProperty<HeaderPair[]>([], 'reduce', { value: () => NO_RAW_HEADERS })) as HeaderPair[]
-
-/** The record decoder reduces this list to an object: ours hands the list on with it. Nothing else reads a varint array. */
-Decoder.prototype.readVarIntArray = function readHeaderList(this: unknown, reader) {
-  const list = readVarIntArray.call(this as never, reader)
-  if (list.length === 0) return NO_PAIRS
-  const reduce = list.reduce.bind(list)
-  Object.defineProperty(list, 'reduce', {
-    value: (...args: Parameters<typeof reduce>) => Object.defineProperty(reduce(...args) as object, HEADER_LIST, { value: list }),
-  })
-  return list
 }
 
 interface CoordinatorAsked {
@@ -247,12 +204,6 @@ for (const version of [0, 1, 2]) {
   }
 }
 
-/** Headers of a decoded record in their order. */
-export function headersOf(raw: RawHeaders): LogHeaders {
-  const list = raw[HEADER_LIST]
-  return list === undefined ? NO_HEADERS : list.map(({ key, value }) => [key, value ?? Buffer.alloc(0)] as const)
-}
-
 /**
  * Headers for kafkajs' record encoder, in order and with repeats. The encoder walks the keys of an object and maps over a list of values per
  * key: one key whose list maps to all pairs keeps what an object would lose.
@@ -265,14 +216,9 @@ export function rawHeaders(headers: LogHeaders | undefined): Message['headers'] 
   return { all: values } as unknown as Message['headers']
 }
 
-/** Append time of a record, or null where the topic keeps the producer's time. */
-export function appendMsOf(message: RawMessage): number | null {
-  return message.batchContext.timestampType === LOG_APPEND_TIME ? Number(message.timestamp) : null
-}
-
 export interface Fetched {
   /** Records to hand over: neither control records nor those of aborted transactions. */
-  readonly messages: readonly RawMessage[]
+  readonly messages: readonly FetchedRecord[]
   /** Position after this fetch, control records and compacted gaps included. */
   readonly readTo: bigint
 }
@@ -285,14 +231,14 @@ const ABORT_MARKER = Buffer.from([0, 0, 0, 0])
  * their first records, but the broker gives it in the order in which they ended; where two producers' transactions overlap, aborted records came
  * through. It also takes any record with a key of four zero bytes for an abort marker.
  */
-function committedOf({ messages, abortedTransactions }: FetchedPartition): RawMessage[] {
+function committedOf({ messages, abortedTransactions }: FetchedPartition): FetchedRecord[] {
   const starts = (abortedTransactions ?? []).map((t) => ({ producerId: t.producerId, first: BigInt(t.firstOffset) })).sort((a, b) => (a.first < b.first ? -1 : 1))
   if (starts.length === 0) return messages.filter((message) => !message.isControlRecord)
   const aborted = new Set<string>()
   let next = 0
   return messages.filter((message) => {
     const { producerId, inTransaction } = message.batchContext
-    for (let start = starts[next]; start !== undefined && start.first <= BigInt(message.offset); start = starts[++next]) aborted.add(start.producerId)
+    for (let start = starts[next]; start !== undefined && start.first <= message.offsetValue; start = starts[++next]) aborted.add(start.producerId)
     if (message.isControlRecord && message.key?.equals(ABORT_MARKER) === true) aborted.delete(producerId)
     return !message.isControlRecord && !(inTransaction && aborted.has(producerId))
   })
@@ -306,7 +252,7 @@ export function readFetched(fetchOffset: bigint, partition: FetchedPartition): F
   const readTo = batchEnd > fetchOffset ? batchEnd : fetchOffset
   const messages = committedOf(partition)
   // A batch is fetched whole: it may begin below the offset asked for.
-  const from = messages.findIndex((message) => BigInt(message.offset) >= fetchOffset)
+  const from = messages.findIndex((message) => message.offsetValue >= fetchOffset)
   return { messages: from === 0 ? messages : from < 0 ? [] : messages.slice(from), readTo }
 }
 

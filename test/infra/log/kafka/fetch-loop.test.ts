@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { FetchLoop } from '../../../../infra/log/kafka/fetch-loop.ts'
 import type { Broker, FetchedPartition, FetchRequest } from '../../../../infra/log/kafka/kafkajs.ts'
+import { fetchedRecord } from '../../../fakes/fetched-record.ts'
 import { fakeCluster } from '../../../fakes/kafka-cluster.ts'
 import { until } from '../../../helpers/until.ts'
 
@@ -12,15 +13,9 @@ function fetched(partition: number, from: number, count: number, end = from + co
     partition,
     highWatermark: String(end),
     lastStableOffset: String(end),
-    messages: Array.from({ length: count }, (_, i) => ({
-      offset: String(from + i),
-      timestamp: '1',
-      key: null,
-      value: Buffer.from(`${partition}:${from + i}`),
-      headers: {},
-      isControlRecord: false,
-      batchContext: { firstOffset: String(from), lastOffsetDelta: count - 1, timestampType: 0, producerId: '-1', inTransaction: false },
-    })),
+    messages: Array.from({ length: count }, (_, i) =>
+      fetchedRecord(BigInt(from + i), { value: Buffer.from(`${partition}:${from + i}`) }, { firstOffset: String(from), lastOffsetDelta: count - 1 }),
+    ),
     abortedTransactions: [],
   } as FetchedPartition
 }

@@ -1,0 +1,80 @@
+import { createRequire } from 'node:module'
+import fc from 'fast-check'
+import test from 'ava'
+import { rawHeaders } from '../../../../infra/log/kafka/kafkajs.ts'
+import { decodeRecord, type BatchContext } from '../../../../infra/log/kafka/record.ts'
+import type { LogHeaders } from '../../../../schemas/log.ts'
+
+const require = createRequire(import.meta.url)
+const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => { readonly buffer: Buffer }
+const Decoder = require('kafkajs/src/protocol/decoder') as new (buffer: Buffer) => { readVarIntBytes(): Buffer }
+
+const context = (more: Partial<BatchContext> = {}): BatchContext => ({
+  firstOffset: '9007199254740993',
+  firstTimestamp: '1760000000000',
+  maxTimestamp: '1760000009999',
+  lastOffsetDelta: 0,
+  timestampType: 0,
+  producerId: '-1',
+  inTransaction: false,
+  isControlBatch: false,
+  magicByte: 2,
+  ...more,
+})
+
+/** As a batch holds it, less its length. */
+const bytesOf = (record: object): Buffer => new Decoder(encodeRecord({ key: null, value: null, offsetDelta: 0, timestampDelta: 0, ...record }).buffer).readVarIntBytes()
+const bytes = fc.option(fc.uint8Array({ maxLength: 200 }).map((b) => Buffer.from(b)))
+
+test('record: what kafkajs encodes is read back, offsets beyond 2^53 too', (t) => {
+  fc.assert(
+    fc.property(bytes, bytes, fc.nat(2 ** 30), fc.integer({ min: -(2 ** 40), max: 2 ** 40 }), (key, value, offsetDelta, timestampDelta) => {
+      const read = decodeRecord({ buffer: bytesOf({ key, value, offsetDelta, timestampDelta }) }, context())
+      t.deepEqual([read.key, read.value, read.headerList], [key, value, []])
+      t.is(read.offsetValue, 9_007_199_254_740_993n + BigInt(offsetDelta))
+      t.is(read.timestampMs, 1_760_000_000_000 + timestampDelta)
+      t.is(read.appendMs, null)
+      t.deepEqual([read.offset, read.timestamp], [String(read.offsetValue), String(read.timestampMs)])
+    }),
+  )
+})
+
+test('record: header order, repeated and number-like names survive a record’s encoding and decoding, as no object keeps them', (t) => {
+  const name = fc.constantFrom('b', 'a', '10', '2', '', '__proto__', 'ü')
+  const headers: fc.Arbitrary<LogHeaders> = fc.array(
+    fc.tuple(
+      name,
+      fc.uint8Array({ maxLength: 5 }).map((b) => Buffer.from(b)),
+    ),
+    { minLength: 1, maxLength: 8 },
+  )
+  fc.assert(
+    fc.property(headers, (given) => {
+      t.deepEqual(decodeRecord({ buffer: bytesOf({ headers: rawHeaders(given) }) }, context()).headerList, given)
+    }),
+  )
+  t.is(rawHeaders([]), undefined)
+  t.deepEqual(
+    { ...decodeRecord({ buffer: bytesOf({ headers: { a: ['1', '2'], b: '3' } }) }, context()).headers },
+    {
+      a: [Buffer.from('1'), Buffer.from('2')],
+      b: Buffer.from('3'),
+    },
+  )
+})
+
+test('record: the time is the log’s where the topic says so, whatever the producer claims', (t) => {
+  const buffer = bytesOf({ timestampDelta: 5 })
+  const ofLog = decodeRecord({ buffer }, context({ timestampType: 1 }))
+  t.deepEqual([ofLog.timestampMs, ofLog.appendMs], [1_760_000_009_999, 1_760_000_009_999])
+  const next = decodeRecord({ buffer }, context({ firstOffset: '7', isControlBatch: true }))
+  t.deepEqual([next.offsetValue, next.timestampMs, next.isControlRecord], [7n, 1_760_000_000_005, true])
+})
+
+test('record: one that is cut anywhere is refused, never read shorter than it was (D6)', (t) => {
+  const whole = bytesOf({ key: Buffer.from('key'), value: Buffer.alloc(300, 1), headers: rawHeaders([['h', Buffer.from('v')]]), timestampDelta: 2 ** 35, offsetDelta: 300 })
+  t.is(decodeRecord({ buffer: whole }, context()).value?.length, 300)
+  for (let length = 1; length < whole.length; length++) t.throws(() => decodeRecord({ buffer: whole.subarray(0, length) }, context()), { instanceOf: RangeError }, String(length))
+  const endless = Buffer.alloc(40, 0xff)
+  t.throws(() => decodeRecord({ buffer: endless }, context()), { instanceOf: RangeError })
+})
