@@ -119,10 +119,10 @@ export const errors = {
   ),
   SLU_LOG_TOPIC_MISSING: row(
     'a topic does not exist',
-    'fatal',
+    'hold',
     2,
-    'Sluice never relies on automatic creation.',
-    'Run `sluice topics apply`, with the files of your own handlers behind it, or `--topics a,b`.',
+    'It was never created, or was deleted: Sluice never relies on automatic creation. Nothing starts without it; what runs holds the partitions that need it.',
+    'Run `sluice topics apply`, with the files of your own handlers behind it, or `--topics a,b`. What runs goes on by itself then.',
   ),
   SLU_LOG_TOPIC_MISCONFIGURED: row(
     'a topic has settings that break a guarantee',

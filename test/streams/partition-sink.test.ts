@@ -103,6 +103,23 @@ test('partition sink: a dead letter too large with all its headers is written wi
   t.false(w.sent[0]?.headers?.some(([name]) => name.endsWith('stacktrace')))
 })
 
+for (const topic of ['out', 'in.dlq'])
+  test(`partition sink: while ${topic} is gone the partition is held, never the process ended; once it is there again all is written (B6, D3)`, async (t) => {
+    const w = partitionWorld()
+    let isGone = true
+    w.refuse = (records) => (isGone && records[0]?.topic === topic ? new SluiceError('SLU_LOG_TOPIC_MISSING', topic) : null)
+    const writing = Promise.all([w.sink.send([out('a')]), w.sink.deadLetters([parked(1)])])
+    await w.clock.advance(20_000)
+    t.is(w.sink.held()?.code, topic === 'out' ? 'SLU_LOG_TOPIC_MISSING' : 'SLU_LOG_DLQ_UNWRITABLE')
+    t.regex(w.sink.held()?.message ?? '', topic === 'out' ? /: out$/ : /SLU_LOG_TOPIC_MISSING/)
+    isGone = false
+    await w.clock.advance(60_000)
+    await writing
+    t.is(w.sink.held(), null)
+    t.deepEqual(w.sent.map(valueOf).toSorted(), ['a', 'v1'])
+    t.deepEqual(w.fatal, [])
+  })
+
 test('partition sink: a dead letter that fits in no form holds the partition and says what would help; once it helps, it is written (D3, W9)', async (t) => {
   const w = partitionWorld()
   let bytesMax = 1000

@@ -13,6 +13,8 @@ interface KafkaThrown {
   readonly broker?: string
   readonly cause?: unknown
   readonly originalError?: unknown
+  /** Topics that the metadata does not have (metadata.ts). */
+  readonly gone?: readonly string[]
   readonly errors?: readonly unknown[]
 }
 
@@ -141,8 +143,10 @@ function connectionCode(errors: readonly KafkaThrown[], bootstrap: readonly stri
 export function kafkaError(thrown: unknown, bootstrap: readonly string[], detail: string): SluiceError {
   if (thrown instanceof SluiceError) return thrown
   const errors = chain(thrown)
+  const gone = errors.find((e) => e.gone !== undefined && e.gone.length > 0)?.gone
   for (const { type } of errors) {
     const code = type === undefined ? undefined : BY_TYPE.get(type)
+    if (code === 'SLU_LOG_TOPIC_MISSING') return new SluiceError(code, gone?.join(', ') ?? detail, thrown)
     if (code !== undefined) return new SluiceError(code, type === 'ILLEGAL_SASL_STATE' ? `${bootstrap.join(', ')} takes no user, log.kafka.sasl is set` : detail, thrown)
   }
   if (errors.some((e) => e.name === 'KafkaJSSASLAuthenticationError')) return new SluiceError('SLU_LOG_AUTH', detail, thrown)

@@ -3,7 +3,7 @@
  *
  * Owns: order (one request at a time; what is sent meanwhile goes together with the next), the offsets of what was written, and the renewal of a
  * producer that the broker no longer accepts. A record that is too large fails alone: the others of its request are sent again without it; a dead letter
- * is packed first, as the record may have come (D2).
+ * is packed first, as the record may have come (D2). So does one whose topic is gone (B6).
  * Two things kafkajs does when a leader moves between its tries are made good here: it asks the partitioner anew (a record's place is kept), and it leaves
  * out what moved to a broker that has answered before, as if it had been written (what came back without an offset is sent again).
  */
@@ -97,6 +97,9 @@ export function requestsOf(records: readonly OutRecord[]): OutRecord[][] {
   return requests
 }
 
+/** What fails one send and none beside it. */
+const OF_ITS_OWN = new Set([...TOO_LARGE, 'UNKNOWN_TOPIC_OR_PARTITION'])
+
 /** Sends in which what was left out is sent again. */
 const ROUNDS_MAX = 5
 
@@ -185,7 +188,7 @@ export class KafkaProducer implements LogProducer {
     this.#flushing = null
   }
 
-  /** Together, in as few requests as may be; if a record is too large, each send by itself, so that it fails its own only. What was acknowledged stays so. */
+  /** Together, in as few requests as may be; if a record is too large or its topic is gone, each send by itself, so that it fails its own only. What was acknowledged stays so. */
   async #settle(group: readonly Waiting[]): Promise<void> {
     const done: Appended[] = []
     let failed: unknown = null
@@ -202,7 +205,7 @@ export class KafkaProducer implements LogProducer {
       const written = done.slice(at, at + waiting.records.length)
       at += waiting.records.length
       if (written.length === waiting.records.length) waiting.resolve(written)
-      else if (group.length > 1 && typeOf(failed) === 'MESSAGE_TOO_LARGE') await this.#finish(waiting, written)
+      else if (group.length > 1 && OF_ITS_OWN.has(typeOf(failed) ?? '')) await this.#finish(waiting, written)
       else waiting.reject(this.#explain(failed, waiting))
     }
   }
@@ -233,7 +236,8 @@ export class KafkaProducer implements LogProducer {
         return await writeFitting(records, (topicMessages, compression) => producer.sendBatch({ acks: -1, topicMessages, ...(compression === undefined ? {} : { compression }) }))
       } catch (error) {
         const isRenewable = RENEW.has(typeOf(error) ?? '')
-        if (isRenewable) await this.#drop()
+        // A client that has asked for a topic asks for it with all others from then on: one that is gone would refuse them all.
+        if (isRenewable || typeOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION') await this.#drop()
         if (!isRenewable || attempt > 1) throw error
       }
     }

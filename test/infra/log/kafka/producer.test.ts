@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import test from 'ava'
+import kafkajs from 'kafkajs'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
 import { createPartitioner, requestsOf, writeAll } from '../../../../infra/log/kafka/producer.ts'
 import type { OutRecord } from '../../../../schemas/log.ts'
 import { kafkaForTests } from '../../../helpers/kafka.ts'
+import { until } from '../../../helpers/until.ts'
 
 const kafka = await kafkaForTests()
 const kafkaTest = kafka === null ? test.skip : test
@@ -148,4 +150,35 @@ kafkaTest('kafka producer: what may be packed is, where it would not fit, also i
   )
   t.true(read[0]?.value?.equals(record.value))
   t.deepEqual([read[0]?.key, read[0]?.headers, read[0]?.timestampMs], [record.key, record.headers, 5])
+})
+
+kafkaTest('kafka producer: a topic that was deleted is named and fails its own send only; there again it is written to (B6)', async (t) => {
+  t.timeout(90_000)
+  const driver = createKafkaDriver({ brokers: kafka?.bootstrap ?? [] })
+  t.teardown(() => driver.close())
+  const unique = `${process.pid}.${Date.now()}`
+  const names = [`stays.${unique}`, `goes.${unique}`] as const
+  const specs = names.map((name) => ({ name, partitions: 1, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1 << 20 }) as const)
+  await driver.admin().createTopics(specs)
+  const producer = driver.producer()
+  const [stays, goes] = names.map((topic) => ({ topic, key: null, value: Buffer.from('v') })) as [OutRecord, OutRecord]
+  await producer.send([stays, goes])
+  const admin = new kafkajs.Kafka({ brokers: kafka?.bootstrap ?? [], logLevel: kafkajs.logLevel.NOTHING }).admin()
+  await admin.connect()
+  await admin.deleteTopics({ topics: [goes.topic] })
+  await admin.disconnect()
+  // The broker goes on taking records for a moment.
+  await until(() =>
+    producer.send([goes]).then(
+      () => false,
+      () => true,
+    ),
+  )
+  const [own, both, alone] = await Promise.allSettled([producer.send([stays]), producer.send([goes, stays]), producer.send([goes])])
+  t.is(own.status, 'fulfilled')
+  for (const failed of [both, alone])
+    t.regex(failed.status === 'rejected' ? String(failed.reason) : 'sent', new RegExp(`SLU_LOG_TOPIC_MISSING: a topic does not exist: ${goes.topic}$`))
+  t.is((await producer.send([stays])).length, 1)
+  await driver.admin().createTopics(specs)
+  t.is((await producer.send([goes, stays]))[0]?.offset, 0n)
 })
