@@ -6,7 +6,7 @@
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogAdmin, TopicInfo, TopicSpec } from '../schemas/log.ts'
 import type { Site } from '../schemas/site.ts'
-import { topicRow, topics, topicSpecs, type TopicRow } from '../schemas/topics.ts'
+import { COMPANION_HEADER_BYTES, topicRow, topics, topicSpecs, type TopicRow } from '../schemas/topics.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
 import { isFunctionName } from './functions.ts'
 import { loadHandler } from './load-handler.ts'
@@ -53,6 +53,8 @@ export function siteTopicSpecs(site: Site, more: readonly TopicRow[] = []): Topi
   return topicSpecs({ prefix: site.topicPrefix, partitions, replication, maxMessageBytes }, [...own, ...others])
 }
 
+const COMPANION = /\.(dlq|late)$/
+
 export interface TopicProblem {
   readonly topic: string
   readonly message: string
@@ -78,7 +80,7 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
       // Only a windowed input rests on append time; elsewhere it is a preference an operator may overrule.
       if (windowed.has(spec.name) && have.timestampType !== 'LogAppendTime') problems.push({ topic: spec.name, message: 'message.timestamp.type must be LogAppendTime (W1)' })
       if (spec.cleanup === 'compact' && !have.cleanup.includes('compact')) problems.push({ topic: spec.name, message: 'cleanup.policy must be compact' })
-      const source = by.get(spec.name.replace(/\.(dlq|late)$/, ''))
+      const source = by.get(spec.name.replace(COMPANION, ''))
       const [own, ofSource] = [have.maxMessageBytes ?? null, source?.maxMessageBytes ?? null]
       if (own !== null && ofSource !== null && own < ofSource)
         problems.push({ topic: spec.name, message: `max.message.bytes is ${own}, less than the ${ofSource} of ${source?.name}: a record of that size could not be parked (D3)` })
@@ -93,9 +95,16 @@ export function topicProblems(specs: readonly TopicSpec[], existing: readonly To
   return problems
 }
 
+/** Companions take whatever a source that somebody else made takes (D3). */
+export const roomy = (specs: readonly TopicSpec[], existing: readonly TopicInfo[]): TopicSpec[] =>
+  specs.map((spec) => {
+    const source = existing.find(({ name }) => COMPANION.test(spec.name) && name === spec.name.replace(COMPANION, ''))
+    return source === undefined ? spec : { ...spec, maxMessageBytes: Math.max(spec.maxMessageBytes, (source.maxMessageBytes ?? 0) + COMPANION_HEADER_BYTES) }
+  })
+
 /** Creates what is missing. Throws SLU_LOG_TOPIC_MISCONFIGURED naming every problem that creation does not solve. */
 export async function applyTopics(admin: LogAdmin, site: Site, more: readonly TopicRow[] = []): Promise<{ created: string[]; existing: string[] }> {
-  const specs = siteTopicSpecs(site, more)
+  const specs = roomy(siteTopicSpecs(site, more), await admin.topics(site.topicPrefix))
   const result = await admin.createTopics(specs)
   const infos = await admin.topics(site.topicPrefix)
   assertSettingsSeen(specs, infos)

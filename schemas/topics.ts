@@ -19,7 +19,7 @@ export interface TopicRow {
 }
 
 const HOUR = 3_600_000
-const COMPANION_HEADER_BYTES = 64 * 1024
+export const COMPANION_HEADER_BYTES = 64 * 1024
 /** A row with the usual settings. */
 export const topicRow = (name: string, value: string, more: Partial<TopicRow> = {}): TopicRow => ({
   name,

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { applyCommand, assertSettingsSeen, handlerTopics, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
+import { applyCommand, assertSettingsSeen, handlerTopics, roomy, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
 import type { TopicInfo, TopicSpec } from '../../schemas/log.ts'
 import type { Site } from '../../schemas/site.ts'
 import { validateSite } from '../../schemas/validate-site.ts'
@@ -28,6 +28,20 @@ test('topics: what exists as specified is no problem, what is missing is named',
   const specs = siteTopicSpecs(site)
   t.deepEqual(topicProblems(specs, specs.map(asInfo)), [])
   t.is(topicProblems(specs, []).length, specs.length)
+})
+
+test('topics: dead letters of a source that somebody else made, with larger records than ours, find room (D3)', (t) => {
+  const specs = siteTopicSpecs(site)
+  const source = specs.find((s) => s.name === 'x.telemetry.extra') as TopicSpec
+  const existing = [{ ...asInfo(source), maxMessageBytes: 1 << 25 }]
+  const after = roomy(specs, existing)
+  t.true((after.find((s) => s.name === 'x.telemetry.extra.dlq')?.maxMessageBytes ?? 0) > 1 << 25)
+  t.deepEqual(
+    after.filter((s) => s.name !== 'x.telemetry.extra.dlq'),
+    specs.filter((s) => s.name !== 'x.telemetry.extra.dlq'),
+  )
+  const others = after.filter((s) => s.name !== source.name).map(asInfo)
+  t.deepEqual(topicProblems(specs, [...existing, ...others]), [])
 })
 
 test('topics: settings that break a guarantee are named: W1, R1, a compacted log, an uncompacted table', (t) => {
