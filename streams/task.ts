@@ -147,6 +147,16 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     sink.hold(error)
     if (error.disposition === 'fatal') environment.onFatal(error)
   }
+  /** Work for which the partition shows a hold, and why. */
+  const holders = new Map<Work<T>, SluiceError>()
+  const holdFor = (work: Work<T>, error: SluiceError): void => {
+    holders.set(work, error)
+    sink.hold(error)
+  }
+  /** However it ends, or goes on otherwise: a hold is shown while there is work that it holds, and no longer. */
+  const letGo = (work: Work<T>): void => {
+    if (holders.delete(work) && !isDead) sink.hold([...holders.values()].at(-1) ?? null)
+  }
   const done = (record: LogRecord): void => {
     if (abort.signal.aborted) return
     mark.done(record.offset)
@@ -319,7 +329,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       })
       return 'over'
     } catch (thrown) {
-      sink.hold(asSluiceError(thrown, 'SLU_INTERNAL'))
+      holdFor(work, asSluiceError(thrown, 'SLU_INTERNAL'))
       return 'full'
     }
   }
@@ -334,12 +344,11 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const endParked = async (work: Work<T>, error: SluiceError, stage: Parked['stage'], attempts: number): Promise<boolean> => {
     try {
       await parkWork(work, error, stage, attempts)
-      if (sink.held()?.code === 'SLU_RECORD_PARKED_FULL') sink.hold(null)
       return true
     } catch (thrown) {
       const refused = asSluiceError(thrown, 'SLU_INTERNAL')
       if (refused.code !== 'SLU_RECORD_PARKED_FULL') throw thrown
-      sink.hold(refused)
+      holdFor(work, refused)
       return false
     }
   }
@@ -373,7 +382,6 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     try {
       await write(work, await execute(work, span.carrier), span.carrier)
       measure()
-      if (work.rests > 0 && sink.held()?.code !== 'SLU_LOG_DLQ_UNWRITABLE') sink.hold(null)
       return true
     } catch (thrown) {
       const { action, error } = outcomeOf(thrown, 'SLU_HANDLER_FAILED')
@@ -382,10 +390,13 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       if (action === 'fatal') throw error
       if (action === 'hold') {
         // Never counted: no outage spends the tries of a record (C5, D1).
-        sink.hold(error)
+        holdFor(work, error)
         return false
       }
-      if (action === 'retry' && retries.failed({ record: work.record, error, stage: 'handle' }) < environment.retry.attemptsMax) return false
+      if (action === 'retry' && retries.failed({ record: work.record, error, stage: 'handle' }) < environment.retry.attemptsMax) {
+        letGo(work)
+        return false
+      }
       return endParked(work, error, parking !== null && error.code === 'SLU_LOG_RECORD_TOO_LARGE' ? 'send' : 'handle', work.attempt)
     }
   }
@@ -393,6 +404,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const run = async (work: Work<T>): Promise<void> => {
     const passed = passBy(work)
     if (passed === 'over') {
+      letGo(work)
       // Not within the call of `pump` that started it: a long lane would pile up.
       await Promise.resolve()
       share.giveBack()
@@ -407,6 +419,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       share.giveBack()
     }
     if (isOver) {
+      letGo(work)
       finish(work)
       done(work.record)
     } else {

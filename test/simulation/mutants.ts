@@ -148,8 +148,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'streams/task.ts',
     edits: [
       [
-        '        sink.hold(error)\n        return false\n',
-        "        sink.hold(error)\n        retries.failed({ record: work.record, error, stage: 'handle' })\n        return false\n",
+        '        holdFor(work, error)\n        return false\n',
+        "        holdFor(work, error)\n        retries.failed({ record: work.record, error, stage: 'handle' })\n        return false\n",
       ],
     ],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
@@ -373,12 +373,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'tries-without-end',
     invariants: ['D1'],
     file: 'streams/task.ts',
-    edits: [
-      [
-        "if (action === 'retry' && retries.failed({ record: work.record, error, stage: 'handle' }) < environment.retry.attemptsMax) return false",
-        "if (action === 'retry') return false",
-      ],
-    ],
+    edits: [["if (action === 'retry' && retries.failed({ record: work.record, error, stage: 'handle' }) < environment.retry.attemptsMax) {", "if (action === 'retry') {"]],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {

@@ -246,6 +246,46 @@ test('task: a hold is never counted as a try and never parked; a fatal error sto
   t.is(partition.uncommitted(), null)
 })
 
+for (const [end, act] of [
+  ['parked', (s: ReturnType<typeof stage>) => s.calls.at(-1)?.fail(new SluiceError('SLU_RECORD_REFUSED', ''))],
+  ['answered', (s: ReturnType<typeof stage>) => s.calls.at(-1)?.answer()],
+  ['to be tried again', (s: ReturnType<typeof stage>) => s.calls.at(-1)?.fail(new SluiceError('SLU_LOG_UNREACHABLE', ''))],
+] as const)
+  test(`task: a hold is over once the record that it held is ${end}; the partition never shows what holds nothing any more (B6, W9)`, async (t) => {
+    const [w, s] = [partitionWorld(), stage()]
+    const partition = open(w, s.definition)
+    take(partition, ['a'])
+    await settle()
+    s.calls.at(-1)?.fail(new SluiceError('SLU_EGRESS_HOLD', ''))
+    await settle()
+    t.true(partition.status().isHeld)
+    await w.clock.advance(1000)
+    act(s)
+    await settle()
+    await settle()
+    t.false(partition.status().isHeld)
+    t.not(partition.status().code, 'SLU_EGRESS_HOLD')
+  })
+
+test('task: a hold stays while another record is held, whatever becomes of the first', async (t) => {
+  const [w, s] = [partitionWorld(), stage({ concurrency: 2 })]
+  const partition = open(w, s.definition)
+  take(partition, ['a', 'b'])
+  await settle()
+  s.calls[0]?.fail(new SluiceError('SLU_EGRESS_HOLD', 'first'))
+  s.calls[1]?.fail(new SluiceError('SLU_EGRESS_HOLD', 'second'))
+  await settle()
+  await w.clock.advance(1000)
+  t.is(s.calls.length, 4)
+  const again = s.calls.slice(2)
+  again[0]?.answer()
+  await settle()
+  t.is(partition.status().code, 'SLU_EGRESS_HOLD')
+  again[1]?.answer()
+  await settle()
+  t.false(partition.status().isHeld)
+})
+
 test('task: the tries that a hold took are not missing afterwards (C5, D1)', async (t) => {
   const [w, s] = [partitionWorld(), stage()]
   take(open(w, s.definition), ['a'])
