@@ -4,7 +4,7 @@
  * Owns: the shape of a case, interleaved medians (peers run turn by turn with ours in one process, so that a noisy machine hits all alike), the
  * human table and the JSON lines.
  */
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 
 export interface BenchCase {
   readonly case: string
@@ -27,7 +27,7 @@ export interface Bench {
 /** The machine, as every benchmark states it. */
 export function machine(): Conditions {
   const all = cpus()
-  return { node: process.version, cpu: all[0]?.model.trim() ?? 'unknown', cores: all.length, platform: `${process.platform}-${process.arch}` }
+  return { node: process.version, cpu: all[0]?.model.trim() ?? 'unknown', cores: all.length, platform: `${process.platform}-${process.arch}`, loadBefore: (loadavg()[0] as number).toFixed(1) }
 }
 
 export function median(values: readonly number[]): number {
