@@ -27,7 +27,13 @@ export interface Bench {
 /** The machine, as every benchmark states it. */
 export function machine(): Conditions {
   const all = cpus()
-  return { node: process.version, cpu: all[0]?.model.trim() ?? 'unknown', cores: all.length, platform: `${process.platform}-${process.arch}`, loadBefore: (loadavg()[0] as number).toFixed(1) }
+  return {
+    node: process.version,
+    cpu: all[0]?.model.trim() ?? 'unknown',
+    cores: all.length,
+    platform: `${process.platform}-${process.arch}`,
+    loadBefore: (loadavg()[0] as number).toFixed(1),
+  }
 }
 
 export function median(values: readonly number[]): number {
