@@ -66,6 +66,11 @@ interface Named {
   readonly outputs: readonly string[]
   /** A record whose value is larger goes to the DLQ with SLU_RECORD_TOO_LARGE. Default 8 MiB. */
   readonly recordBytesMax?: number
+  /**
+   * None of its functions writes into the bytes of a record or lets others do so. Then records are handed out as they were fetched; else as copies, because a
+   * dead letter and the next try need them as they came (D2). A copy takes 0.3 µs for 1 KiB, 1 µs for 3 KiB, 40 µs for 100 KiB.
+   */
+  readonly readsOnly?: boolean
 }
 
 export interface MapFunction<T> extends Named, ParkByKey {

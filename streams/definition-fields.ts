@@ -44,6 +44,7 @@ const NAMED = {
   inputs: { must: 'be a list that names at least one topic', accepts: (value: unknown) => isTopics(value) && (value as unknown[]).length > 0 },
   outputs: { must: 'be a list of topics', accepts: isTopics },
   recordBytesMax: optional(whole(1)),
+  readsOnly: optional(flag),
 }
 const DELIVERED = { delivery: optional(oneOf('at-least-once', 'transactional')) }
 const PARKING = { park: optional(oneOf('key')), parkedRecordsMax: optional(whole(1)) }

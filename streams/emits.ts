@@ -1,5 +1,5 @@
 /**
- * From what a handler returned to what is sent.
+ * What a handler is given, and from what it returned to what is sent.
  *
  * Owns: the check of emits against their type and the declared outputs (one that is malformed or goes elsewhere is a defect of the handler:
  * SLU_HANDLER_FAILED), the size limit before decoding (D6), key text to bytes, trace headers. Pure.
@@ -20,6 +20,17 @@ export function assertRecordSize(record: LogRecord, definition: Pick<AnyFunction
   const bytes = record.value?.length ?? 0
   const bytesMax = definition.recordBytesMax ?? RECORD_BYTES_MAX
   if (bytes > bytesMax) throw new SluiceError('SLU_RECORD_TOO_LARGE', `${bytes} bytes, limit ${bytesMax}`)
+}
+
+const copyOf = (bytes: Buffer | null): Buffer | null => (bytes === null ? null : Buffer.from(bytes))
+
+/**
+ * The record as a handler may have it: bytes of its own, which it may write into, because the next try and a dead letter need them as they came (D2).
+ * A function that says it only reads is spared the copy.
+ */
+export function handed(record: LogRecord, { readsOnly }: Pick<AnyFunction, 'readsOnly'>): LogRecord {
+  if (readsOnly === true) return record
+  return { ...record, key: copyOf(record.key), value: copyOf(record.value), headers: record.headers.map(([name, value]) => [name, Buffer.from(value)] as const) }
 }
 
 /**

@@ -13,7 +13,7 @@
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import { hasElapsed } from './elapsed.ts'
-import { assertRecordSize, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
+import { assertRecordSize, handed, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import type { Retries } from './retries.ts'
@@ -102,13 +102,14 @@ export function createFoldProcessor<T, S>(
     let stage: Parked['stage'] = 'decode'
     try {
       assertRecordSize(record, definition)
-      const value = synchronous(definition.decode(record, context), definition, 'decode')
+      const given = handed(record, definition)
+      const value = synchronous(definition.decode(given, context), definition, 'decode')
       stage = 'handle'
-      const key = definition.keyOf(value, record)
+      const key = definition.keyOf(value, given)
       if (isFolded(record, versions.get(key))) return { out: [], parked: [], isSkipped: true }
       if (!hasRoom(key)) throw new SluiceError('SLU_HANDLER_STATE_FULL', `statesMax ${definition.statesMax}`)
       const state = states.get(key)
-      const [folded, emits] = synchronous(definition.fold(state ?? definition.initial(key, partition), value, record, context), definition, 'fold')
+      const [folded, emits] = synchronous(definition.fold(state ?? definition.initial(key, partition), value, given, context), definition, 'fold')
       const { outgoing, parked } = sortEmits(emits, record, definition, partitionCountOf)
       if (!before.has(key)) before.set(key, { state, version: versions.get(key) })
       versions.delete(key)

@@ -6,7 +6,7 @@
  * nothing of the call was sent, so the same call is made again (C1). With parking by key a record behind a parked one of its key is not handled but follows it (D4).
  */
 import type { LogRecord } from '../schemas/log.ts'
-import { assertRecordSize, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
+import { assertRecordSize, handed, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import type { Retries } from './retries.ts'
@@ -38,9 +38,10 @@ export function createMapProcessor<T>(
     let stage: Parked['stage'] = 'decode'
     try {
       assertRecordSize(record, definition)
-      const value = synchronous(definition.decode(record, context), definition, 'decode')
+      const given = handed(record, definition)
+      const value = synchronous(definition.decode(given, context), definition, 'decode')
       stage = 'handle'
-      const emits = sortEmits(synchronous(definition.handle(value, record, context), definition, 'handle'), record, definition, partitionCountOf)
+      const emits = sortEmits(synchronous(definition.handle(value, given, context), definition, 'handle'), record, definition, partitionCountOf)
       retries?.over(record)
       return emits
     } catch (thrown) {

@@ -16,7 +16,7 @@ import { SluiceError, asSluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { Emit, FunctionContext, TaskContext, TaskFunction } from './define-function.ts'
-import { assertRecordSize, carrierOf, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
+import { assertRecordSize, carrierOf, handed, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { createKeyOrder } from './key-order.ts'
@@ -184,10 +184,12 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     done(record)
   }
 
+  const decode = (record: LogRecord): T => synchronous(definition.decode(handed(record, definition), context), definition, 'decode')
+
   /** Throws the error the record is parked with. */
   const admit = (record: LogRecord): Work<T> => {
     assertRecordSize(record, definition)
-    const value = synchronous(definition.decode(record, context), definition, 'decode')
+    const value = decode(record)
     const rules = definition.once
     if (rules === undefined) return workOf(record, value, keyOf(record), '')
     const id = rules.id(value)
@@ -232,6 +234,9 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     }
   }
 
+  /** What was decoded is of the first try: the handler may have written into it. */
+  const valueOf = ({ attempt: tries, value, record }: Work<T>): T => (tries > 1 && definition.readsOnly !== true ? decode(record) : value)
+
   /** The handler, or its deadline, whichever ends first; an aborted handler has a moment to answer by itself (R1 cancel). */
   const execute = (work: Work<T>, carrier: Readonly<Record<string, string>>): Promise<readonly Emit[]> =>
     new Promise((resolve, reject) => {
@@ -267,7 +272,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
         run()
       }
       try {
-        definition.handle(work.value, work.record, taskContext).then(
+        definition.handle(valueOf(work), handed(work.record, definition), taskContext).then(
           (emits) => settleWith(() => resolve(emits)),
           (thrown: unknown) => settleWith(() => reject(controller.signal.aborted ? asSluiceError(thrown, 'SLU_HANDLER_TIMEOUT') : thrown)),
         )

@@ -10,7 +10,7 @@ import type { Codecs } from '../schemas/codec.ts'
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogRecord, OutRecord } from '../schemas/log.ts'
 import type { FunctionContext, LambdaContext, MapFunction, TaskFunction } from './define-function.ts'
-import { assertRecordSize, carrierOf, sortEmits, withCarrier } from './emits.ts'
+import { assertRecordSize, carrierOf, handed, sortEmits, synchronous, withCarrier } from './emits.ts'
 import { recordsOf, type LambdaBatchResponse } from './lambda-event.ts'
 import { isForAnother } from './redrive.ts'
 
@@ -39,11 +39,12 @@ export function toLambda<T>(definition: MapFunction<T> | TaskFunction<T>, ports:
 
   const emitsOf = async (record: LogRecord, deadlineMs: number, signal: AbortSignal) => {
     assertRecordSize(record, definition)
-    const value = definition.decode(record, context)
-    if (definition.kind === 'map') return definition.handle(value, record, context)
+    const given = handed(record, definition)
+    const value = synchronous(definition.decode(given, context), definition, 'decode')
+    if (definition.kind === 'map') return synchronous(definition.handle(value, given, context), definition, 'handle')
     const carrier = carrierOf(record.headers)
     const idempotencyKey = `${record.topic}/${record.partition}/${record.offset}`
-    return definition.handle(value, record, { ...context, signal, deadlineMs, attempt: 1, idempotencyKey, carrier })
+    return definition.handle(value, given, { ...context, signal, deadlineMs, attempt: 1, idempotencyKey, carrier })
   }
 
   const handle = async (record: LogRecord, deadlineMs: number, signal: AbortSignal): Promise<void> => {

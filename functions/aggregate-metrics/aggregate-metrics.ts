@@ -51,6 +51,7 @@ export function aggregateMetrics(options: AggregateMetricsOptions): WindowFuncti
   }
   return defineFunction<WindowFunction<FoldBatch, Cell, CounterSample>>({
     kind: 'window',
+    readsOnly: true,
     name: NAME,
     inputs: ['hardware.telemetry'],
     outputs: [PARTIALS],

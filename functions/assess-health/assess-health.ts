@@ -97,6 +97,7 @@ export function assessHealth(options: AssessHealthOptions): FoldFunction<BatchRe
 
   return defineFunction({
     kind: 'fold',
+    readsOnly: true,
     name: 'assess-health',
     inputs: ['hardware.telemetry'],
     outputs: ['hardware.health', 'device.health', 'pool.health'],

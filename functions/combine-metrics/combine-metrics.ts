@@ -24,6 +24,7 @@ export function combineMetrics(options: CombineMetricsOptions): CombineFunction<
   const merge = createMerge(options.contributorFactsMax)
   return defineFunction<CombineFunction<CellPartial>>({
     kind: 'combine',
+    readsOnly: true,
     name: 'combine-metrics',
     inputs: ['metrics.partials'],
     outputs: [OUTPUT],

@@ -175,6 +175,7 @@ export function forwardSummaries(options: ForwardSummariesOptions): TaskFunction
   const gate: Gate = { options, settle: settleFor(options), deciding: new Map() }
   return defineFunction<TaskFunction<WindowSummary>>({
     kind: 'task',
+    readsOnly: true,
     name: 'forward-summaries',
     inputs: [INPUT],
     outputs: [OUTPUT],

@@ -87,6 +87,7 @@ export function normalizeTelemetry(options: NormalizeTelemetryOptions): MapFunct
 
   return defineFunction<MapFunction<NormalizedRecord>>({
     kind: 'map',
+    readsOnly: true,
     name: 'normalize-telemetry',
     inputs: options.sources.map((source) => source.topic),
     outputs: [OUTPUT],

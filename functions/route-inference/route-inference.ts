@@ -31,6 +31,7 @@ export function routeInference(options: RouteInferenceOptions): TaskFunction<Dec
   const router = createRouter(options)
   return defineFunction<TaskFunction<DecodedRequest>>({
     kind: 'task',
+    readsOnly: true,
     name: 'route-inference',
     inputs: [REQUESTS],
     outputs: [RESULTS],

@@ -426,6 +426,13 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
+    name: 'handed-as-fetched',
+    invariants: ['D2'],
+    file: 'streams/emits.ts',
+    edits: [['  if (readsOnly === true) return record\n', '  if (readsOnly !== false) return record\n']],
+    simulations: ['map', 'fold', 'task-key', 'task-unordered'],
+  },
+  {
     name: 'dead-letter-without-key',
     invariants: ['D2'],
     file: 'streams/dead-letter.ts',

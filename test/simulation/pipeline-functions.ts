@@ -226,8 +226,16 @@ function astray({ key, n }: Item): readonly Emit[] {
   return [sound, { ...sound, ...wrong[n % wrong.length] } as Emit]
 }
 
+/** What a handler was given it may write into: the log, its dead letter and the next try do not see it. */
+function scribble({ key, value, headers }: LogRecord): void {
+  key?.fill('k')
+  value?.fill('v')
+  ;(headers as unknown[]).push(['mine', Buffer.from('m')])
+}
+
 /** Emits and throws of a fate that all kinds know. */
 function act(fate: Fate, record: LogRecord, item: Item, sum?: number): readonly Emit[] {
+  if (item.n % 2 === 0) scribble(record)
   switch (fate) {
     case 'none':
       return []

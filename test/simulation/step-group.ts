@@ -7,7 +7,7 @@
  * when it lands (C3); a position the log does not hold puts the partition on hold (C7).
  */
 import { asSluiceError, SluiceError } from '../../schemas/errors.ts'
-import type { CommitEntry, ConsumerEvents, LogConsumer, LogDriver, StartAt, TopicPartition } from '../../schemas/log.ts'
+import type { CommitEntry, ConsumerEvents, LogConsumer, LogDriver, LogRecord, StartAt, TopicPartition } from '../../schemas/log.ts'
 import type { StepLog, StepProcess } from './step-log.ts'
 
 export interface OwnedPartition extends TopicPartition {
@@ -31,6 +31,14 @@ export interface GroupWatch {
   /** The member has let go. */
   released?(consumer: StepConsumer, at: OwnedPartition): void
 }
+
+/** With bytes of its own, as from a wire: what becomes of them in a member does not change the log. */
+const fetched = (record: LogRecord): LogRecord => ({
+  ...record,
+  key: record.key === null ? null : Buffer.from(record.key),
+  value: record.value === null ? null : Buffer.from(record.value),
+  headers: record.headers.map(([name, value]) => [name, Buffer.from(value)] as const),
+})
 
 const nameOf = ({ topic, partition }: TopicPartition): string => `${topic}/${partition}`
 
@@ -223,14 +231,14 @@ export class StepConsumer implements LogConsumer {
     const readTo = taken.length === ready.length ? end : (taken.at(-1)?.offset ?? position) + 1n
     if (readTo <= position) return
     at.position = readTo
-    this.#events?.records(at, at.epoch, taken, readTo)
+    this.#events?.records(at, at.epoch, taken.map(fetched), readTo)
     this.group.watch.delivered?.(this, at)
     const old = this.#former.find((other) => nameOf(other) === nameOf(at) && other.position !== null)
     if (old === undefined || log.random() > 0.1) return
     // What was fetched for the epoch before comes now, from where that one stood.
     const former = old.position as bigint
     const stale = records.filter(({ offset }) => offset >= former).slice(0, 3)
-    if (stale.length > 0) this.#events?.records(old, old.epoch, stale, (stale.at(-1)?.offset ?? former) + 1n)
+    if (stale.length > 0) this.#events?.records(old, old.epoch, stale.map(fetched), (stale.at(-1)?.offset ?? former) + 1n)
   }
 
   /** C4: intake has stopped; resolves when the runner has let go. */

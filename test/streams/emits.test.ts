@@ -1,6 +1,6 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
-import { assertRecordSize, carrierOf, closingRecord, sortEmits, synchronous, untilWindowFails, withCarrier } from '../../streams/emits.ts'
+import { assertRecordSize, carrierOf, closingRecord, handed, sortEmits, synchronous, untilWindowFails, withCarrier } from '../../streams/emits.ts'
 import { defineFunction } from '../../streams/define-function.ts'
 import { record } from '../helpers/records.ts'
 
@@ -115,4 +115,16 @@ test('emits: a promise where nobody awaits one is the handler’s failure, and i
   await new Promise((resolve) => setImmediate(resolve))
   t.deepEqual(unhandled, [])
   t.deepEqual(synchronous([1], definition, 'handle'), [1])
+})
+
+test('emits: a handler has bytes of its own, unless its function only reads (D2)', (t) => {
+  const fetched = record(1, { key: 'k', value: 'v', headers: [['h', Buffer.from('x')]] })
+  const given = handed(fetched, {})
+  t.deepEqual(given, fetched)
+  given.value?.fill('!')
+  given.key?.fill('!')
+  given.headers[0]?.[1].fill('!')
+  ;(given.headers as unknown[]).push(['mine', Buffer.alloc(0)])
+  t.deepEqual(fetched, record(1, { key: 'k', value: 'v', headers: [['h', Buffer.from('x')]] }))
+  t.is(handed(fetched, { readsOnly: true }), fetched)
 })

@@ -368,3 +368,27 @@ test('task: a copy that another function parked is skipped, never handed out (D5
   t.is(s.calls.length, 0)
   t.is(partition.uncommitted()?.nextOffset, 1n)
 })
+
+test('task: what a try wrote into its record, the next try and the dead letter do not see (D1, D2)', async (t) => {
+  const w = partitionWorld()
+  const seen: string[] = []
+  const definition: TaskFunction<Buffer> = {
+    ...(stage().definition as unknown as TaskFunction<Buffer>),
+    decode: (r) => r.value as Buffer,
+    handle: (value, r) => {
+      seen.push(`${value.toString()} ${String(r.value)} ${String(r.key)}`)
+      value.fill('!')
+      r.value?.fill('?')
+      r.key?.fill('?')
+      return Promise.reject(new SluiceError('SLU_LOG_UNREACHABLE', ''))
+    },
+  }
+  const partition = open(w, definition as unknown as TaskFunction<string>)
+  take(partition, ['a'])
+  await settle()
+  for (const _ of [1, 2, 3, 4]) await w.clock.advance(2000)
+  await settle()
+  t.is(seen.length, w.environment.retry.attemptsMax)
+  t.deepEqual(new Set(seen), new Set(['a0 a0 a']))
+  t.deepEqual([w.sent[0]?.value, w.sent[0]?.key], [Buffer.from('a0'), Buffer.from('a')])
+})

@@ -489,3 +489,12 @@ test('window: a marker that cannot be encoded when the partition is taken over h
   t.deepEqual(p.begin(null, new Map()).effects.batches, [])
   t.throws(() => run(p, record(0, 1)), { message: /SLU_WINDOW_FAILED.*encodeMarker/ })
 })
+
+test('window: what a decoder writes into its record, a dead letter does not hold (D2)', (t) => {
+  const decode = (r: LogRecord): never => {
+    r.value?.fill('!')
+    throw new TypeError('after writing')
+  }
+  const { deadLetters } = run(begin(processor(undefined, { decode })), record(0, 5))
+  t.deepEqual(deadLetters[0]?.record.value, record(0, 5).value)
+})
