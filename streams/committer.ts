@@ -17,6 +17,9 @@ import type { RunningPartition } from './partition.ts'
  */
 const PERMANENT: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLU_LOG_FORBIDDEN', 'SLU_LOG_METADATA_TOO_LARGE'])
 
+/** Of one partition, perhaps: the others are committed without it. A topic that is gone is one for all of its own. */
+const DIVIDING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([...PERMANENT, 'SLU_LOG_STALE_EPOCH'])
+
 export interface CommitTarget {
   /** As the broker knows it. */
   readonly topic: string
@@ -62,8 +65,9 @@ export function createCommitter(consumer: Pick<LogConsumer, 'commit'>, telemetry
     } catch (thrown) {
       const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
       const isPermanent = PERMANENT.has(error.code)
-      if ((isPermanent || error.code === 'SLU_LOG_STALE_EPOCH') && due.length > 1) {
-        for (const one of due) await send([one])
+      const parts = DIVIDING.has(error.code) ? due.map((one) => [one]) : error.code === 'SLU_LOG_TOPIC_MISSING' ? [...Map.groupBy(due, ({ target }) => target.topic).values()] : []
+      if (parts.length > 1) {
+        for (const part of parts) await send(part)
         return
       }
       // Once a state, not once a try.

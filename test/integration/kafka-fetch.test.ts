@@ -1,6 +1,7 @@
 /** What one partition or topic of a real broker cannot give takes nothing from the others of the same member (B6, D6). */
 import test, { type ExecutionContext } from 'ava'
 import kafkajs from 'kafkajs'
+import type { CommitEntry } from '../../schemas/log.ts'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
 import { UNPACKED_BYTES_MAX } from '../../infra/log/kafka/codecs.ts'
 import { kafkaForTests } from '../helpers/kafka.ts'
@@ -20,10 +21,14 @@ async function member(t: ExecutionContext, topics: readonly string[]) {
   const got: string[] = []
   const stalled = new Map<string, string>()
   const told: string[] = []
+  const epochs = new Map<string, number>()
+  const consumer = driver.consumer({ group: topics.join('.'), topics })
   const join = async () => {
-    await driver.consumer({ group: topics.join('.'), topics }).start({
-      assigned: (assignments) =>
-        Promise.resolve(assignments.map(({ topic, partition, committed }) => ({ topic, partition, nextOffset: committed?.nextOffset ?? ('start' as const) }))),
+    await consumer.start({
+      assigned: (assignments) => {
+        for (const { topic, partition, epoch } of assignments) epochs.set(`${topic}/${partition}`, epoch)
+        return Promise.resolve(assignments.map(({ topic, partition, committed }) => ({ topic, partition, nextOffset: committed?.nextOffset ?? ('start' as const) })))
+      },
       revoked: () => Promise.resolve(),
       records: (_tp, _epoch, records) => void got.push(...records.map((r) => String(r.value).slice(0, 20))),
       stalled: ({ topic, partition }, error) => {
@@ -37,7 +42,7 @@ async function member(t: ExecutionContext, topics: readonly string[]) {
     })
   }
   const send = (topic: string, partition: number, value: string) => driver.producer().send([{ topic, partition, key: null, value: Buffer.from(value) }])
-  return { driver, specs, got, stalled, told, join, send }
+  return { driver, specs, got, stalled, told, join, send, commit: (at: CommitEntry) => consumer.commit([at]), epochOf: (tp: string) => epochs.get(tp) ?? -1 }
 }
 const unique = (name: string): string => `${name}.${process.pid}.${Date.now()}`
 
@@ -110,3 +115,34 @@ kafkaTest('kafka fetch: a topic that is deleted holds its partitions and no othe
   )
   await admin.disconnect()
 })
+
+kafkaTest(
+  'kafka fetch: a topic that was read, committed and deleted is read from its start once it is there again; what is read beside it is committed meanwhile (B6)',
+  async (t) => {
+    t.timeout(90_000)
+    const [stays, goes] = [unique('beside'), unique('anew')] as const
+    const m = await member(t, [stays, goes])
+    const why = (): string => `${m.got.join()} ${m.told.join()}`
+    const commitOf = (topic: string, nextOffset: bigint) => m.commit({ topic, partition: 0, epoch: m.epochOf(`${topic}/0`), nextOffset, metadata: '' })
+    await m.send(goes, 0, 'old')
+    await m.join()
+    await until(() => m.got.includes('old'), 10_000, why)
+    await commitOf(goes, 1n)
+    const admin = client.admin()
+    await admin.connect()
+    await admin.deleteTopics({ topics: [goes] })
+    await admin.disconnect()
+    await until(() => m.stalled.size === 2, 20_000, why)
+    await t.throwsAsync(commitOf(goes, 1n), { message: new RegExp(`SLU_LOG_TOPIC_MISSING.*: ${goes}$`) })
+    await m.send(stays, 0, 'one')
+    await until(() => m.got.includes('one'), 10_000, why)
+    await commitOf(stays, 1n)
+    await m.driver.admin().createTopics(m.specs)
+    await m.send(goes, 0, 'new')
+    await until(() => m.got.includes('new'), 30_000, why)
+    t.deepEqual(
+      m.got.filter((value) => value !== 'one'),
+      ['old', 'new'],
+    )
+  },
+)

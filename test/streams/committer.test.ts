@@ -6,7 +6,7 @@ import { createCommitter, type CommitTarget } from '../../streams/committer.ts'
 
 const telemetry = { log: () => undefined } as unknown as Telemetry
 
-function target(partition: number, offers: Committed | null) {
+function target(partition: number, offers: Committed | null, topic = 't') {
   const facts = { committed: null as Committed | null, held: null as string | null }
   const running = {
     uncommitted: () => (facts.committed === null ? offers : null),
@@ -15,7 +15,7 @@ function target(partition: number, offers: Committed | null) {
     lastCommitted: () => facts.committed,
     status: () => ({ committed: facts.committed?.nextOffset ?? null }),
   }
-  return { facts, target: { topic: 't', partition, epoch: 1, running } as unknown as CommitTarget }
+  return { facts, target: { topic, partition, epoch: 1, running } as unknown as CommitTarget }
 }
 
 test('committer: one commit at a time, so an older one never lands after a newer one', async (t) => {
@@ -93,4 +93,34 @@ test('committer: the proof commits what stands and rejects when the partition is
   t.like(sent[1], { nextOffset: 7n, metadata: 'of the owner before' }, 'where nothing is new, what was committed stays as it was (C2)')
   const stale = createCommitter({ commit: () => Promise.reject(new SluiceError('SLU_LOG_STALE_EPOCH', '')) }, telemetry)
   await t.throwsAsync(stale.prove(one.target, 3n), { message: /SLU_LOG_STALE_EPOCH/ })
+})
+
+test('committer: a topic that is gone takes nothing from the others, and holds nothing: it is offered again (B6)', async (t) => {
+  const requests: string[][] = []
+  let isGone = true
+  const commit = (entries: readonly CommitEntry[]): Promise<void> => {
+    requests.push(entries.map((e) => `${e.topic}/${e.partition}`))
+    return isGone && entries.some((e) => e.topic === 'gone') ? Promise.reject(new SluiceError('SLU_LOG_TOPIC_MISSING', 'gone')) : Promise.resolve()
+  }
+  const offered = { nextOffset: 5n, metadata: '' }
+  const [a, b, c, d] = [target(0, offered), target(0, offered, 'gone'), target(1, offered), target(1, offered, 'gone')] as const
+  const committer = createCommitter({ commit }, telemetry)
+  await committer.commit([a.target, b.target, c.target, d.target])
+  t.deepEqual(requests.slice(1), [
+    ['t/0', 't/1'],
+    ['gone/0', 'gone/1'],
+  ])
+  t.deepEqual(
+    [a, b, c, d].map(({ facts }) => [facts.committed !== null, facts.held]),
+    [
+      [true, null],
+      [false, null],
+      [true, null],
+      [false, null],
+    ],
+  )
+  t.is(committer.refusal(b.target.running)?.code, 'SLU_LOG_TOPIC_MISSING')
+  isGone = false
+  await committer.commit([b.target, d.target])
+  t.true(b.facts.committed !== null && d.facts.committed !== null)
 })

@@ -76,6 +76,8 @@ export class GroupMember implements LogConsumer {
   /** Of one partition each. */
   readonly #stalls = new Map<string, Troubles>()
   #events: ConsumerEvents | null = null
+  /** Topics that were gone when last looked for, and were not assigned since. */
+  readonly #gone = new Set<string>()
   #state: MemberState = 'idle'
   #memberId = ''
   #generation = -1
@@ -300,7 +302,10 @@ export class GroupMember implements LogConsumer {
       for (const { topic, partitions } of (await coordinator.offsetFetch({ groupId: this.#options.group, topics })).responses)
         for (const p of partitions)
           committed.set(keyOf({ topic, partition: p.partition }), BigInt(p.offset) < 0n ? null : { nextOffset: BigInt(p.offset), metadata: p.metadata ?? '' })
-    for (const tp of tps) this.#owned.set(keyOf(tp), { ...tp, epoch })
+    for (const tp of tps) {
+      this.#owned.set(keyOf(tp), { ...tp, epoch })
+      this.#gone.delete(tp.topic)
+    }
     this.#state = 'owning'
     this.#troubles.well(GROUP)
     this.#settle(null)
@@ -385,17 +390,22 @@ export class GroupMember implements LogConsumer {
     }
   }
 
-  /** A topic that is gone has no partitions to be given to anybody: once it is there again the group joins anew. */
+  /**
+   * A topic that is gone has no partitions to be given to anybody, and its offsets are gone with it: once it is there again the group joins anew, and
+   * begins at its start.
+   */
   async #seekGone(end: (ending: Ending) => void): Promise<void> {
-    const gone = (): string[] => this.#options.topics.filter((topic) => partitionsOf(this.#cluster, topic).length === 0)
-    const before = gone()
+    const isThere = (topic: string): boolean => partitionsOf(this.#cluster, topic).length > 0
+    for (const topic of this.#options.topics) if (!isThere(topic)) this.#gone.add(topic)
     // The partitions that we still have of it say so themselves.
-    const unseen = before.filter((topic) => ![...this.#owned.values()].some((one) => one.topic === topic))
+    const unseen = [...this.#gone].filter((topic) => ![...this.#owned.values()].some((one) => one.topic === topic))
     if (unseen.length === 0) this.#troubles.well(TOPICS)
     else this.#troubles.failed(TOPICS, new SluiceError('SLU_LOG_TOPIC_MISSING', unseen.join(', ')))
-    if (before.length === 0) return
+    if (this.#gone.size === 0) return
     await this.#cluster.refreshMetadata().catch(() => {})
-    if (gone().length < before.length) end({ decision: 'rejoin', error: null })
+    const back = [...this.#gone].filter(isThere)
+    for (const topic of back) this.#gone.delete(topic)
+    if (back.length > 0) end({ decision: 'rejoin', error: null })
   }
 
   async #heartbeat(): Promise<void> {
@@ -419,6 +429,8 @@ export class GroupMember implements LogConsumer {
       const type = typeOf(error)
       const decision = decide(type)
       if (type === 'OFFSET_METADATA_TOO_LARGE') throw this.#explain(error)
+      // Not waited for: what is committed beside it must not wait either (B6).
+      if (type === 'UNKNOWN_TOPIC_OR_PARTITION') throw kafkaError(error, this.#options.bootstrap, [...new Set(entries.map((e) => e.topic))].join(', '))
       if (decision === 'rejoin') throw new SluiceError('SLU_LOG_STALE_EPOCH', 'the group is rebalancing', error)
       if (decision === 'lost' || decision === 'forget' || decision === 'fatal') {
         end?.({ decision, error })

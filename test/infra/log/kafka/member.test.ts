@@ -166,6 +166,7 @@ for (const [step, expected] of [
   ['ILLEGAL_GENERATION', 'SLU_LOG_STALE_EPOCH'],
   ['UNKNOWN_MEMBER_ID', 'SLU_LOG_STALE_EPOCH'],
   ['OFFSET_METADATA_TOO_LARGE', 'SLU_LOG_METADATA_TOO_LARGE'],
+  ['UNKNOWN_TOPIC_OR_PARTITION', 'SLU_LOG_TOPIC_MISSING'],
   ['GROUP_AUTHORIZATION_FAILED', 'SLU_LOG_FORBIDDEN'],
 ] as const)
   test(`kafka member: commit meets ${String(step)}: ${expected}`, async (t) => {
