@@ -41,8 +41,8 @@ const BATCHES = 240_000
 const SCRAPE_MS = 1000
 const TASK_KEYS = [
   { keys: 1, records: 1000 },
-  { keys: 100, records: 20_000 },
-  { keys: 1000, records: 40_000 },
+  { keys: 100, records: 50_000 },
+  { keys: 1000, records: 100_000 },
 ] as const
 const EFFECT_MS = 5
 const SCHEMAS = fileURLToPath(new URL('../schemas/avro/', import.meta.url))
