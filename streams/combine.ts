@@ -12,7 +12,7 @@ import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { combineWindowMs, decodeCombineMetadata, encodeCombineMetadata } from './commit-metadata.ts'
 import type { CombinedSlot, CombineFunction, MarkerFacts, PartialRecord } from './define-function.ts'
-import { closingRecord, handed, synchronous, untilWindowFails, type PartitionCountOf } from './emits.ts'
+import { assertRecordSize, closingRecord, handed, synchronous, untilWindowFails, type PartitionCountOf } from './emits.ts'
 import type { Checkpoint, Effects, Outgoing, Parked, PartitionProcessor } from './processor.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
@@ -63,6 +63,7 @@ export function createCombineProcessor<V>(definition: CombineFunction<V>, at: Co
 
   const decode = (record: LogRecord): PartialRecord<V> | SluiceError => {
     try {
+      assertRecordSize(record, definition)
       const decoded = synchronous(definition.decode(handed(record, definition), at.context), definition, 'decode')
       const fault = faultOf(decoded)
       return fault === null ? decoded : new SluiceError('SLU_RECORD_UNDECODABLE', fault)

@@ -18,7 +18,7 @@ import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { decodeWindowMetadata, encodeWindowMetadata, type WindowMetadata } from './commit-metadata.ts'
 import type { MarkerFacts, OpenWindow, RecordEmit, WindowFunction, WindowParameters } from './define-function.ts'
-import { closingRecord, handed, synchronous, untilWindowFails } from './emits.ts'
+import { assertRecordSize, closingRecord, handed, synchronous, untilWindowFails } from './emits.ts'
 import { NO_EFFECTS, type Checkpoint, type Effects, type Outgoing, type Parked, type PartitionProcessor } from './processor.ts'
 import { outcomeOf } from './retry.ts'
 import { isForAnother } from './redrive.ts'
@@ -255,6 +255,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
 
   const decode = (record: LogRecord): { readonly value: T; readonly eventMs: number } | SluiceError => {
     try {
+      assertRecordSize(record, definition)
       const value = synchronous(definition.decode(handed(record, definition), at.context), definition, 'decode')
       const eventMs = synchronous(definition.eventTimeMs(value), definition, 'eventTimeMs')
       if (!Number.isSafeInteger(eventMs) || eventMs < 0) return new SluiceError('SLU_RECORD_UNDECODABLE', `event time ${eventMs}`)

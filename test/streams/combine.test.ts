@@ -193,3 +193,9 @@ test.serial('combine: what lost metadata makes it read again is not encoded agai
   p.begin({ nextOffset: 3n, metadata: '' }, new Map([['partials', [partial(0, 10, 'a'), marker(0, 10, 1), marker(0, 20, 1)]]]))
   t.is(calls, 0)
 })
+
+test.serial('combine: a partial above the limit is a dead letter, and its window closes without it (D6)', (t) => {
+  const p = begin({ recordBytesMax: 300 })
+  const effects = run(p, partial(0, 10, 'a'), partial(1, 10, 'x'.repeat(300)), marker(0, 10), marker(1, 10))
+  t.deepEqual([effects.deadLetters.map((d) => [d.error.code, d.stage]), results(effects)], [[['SLU_RECORD_TOO_LARGE', 'decode']], ['10:0=a']])
+})

@@ -498,3 +498,13 @@ test('window: what a decoder writes into its record, a dead letter does not hold
   const { deadLetters } = run(begin(processor(undefined, { decode })), record(0, 5))
   t.deepEqual(deadLetters[0]?.record.value, record(0, 5).value)
 })
+
+test('window: a record above the limit is a dead letter before it is decoded (D6)', (t) => {
+  const big = record(1, 5, { id: 'x'.repeat(200) })
+  const decode: typeof sound.decode = (r, c) => {
+    if (r.offset === 1n) t.fail('it was decoded')
+    return sound.decode(r, c)
+  }
+  const effects = run(begin(processor(undefined, { recordBytesMax: 100, decode })), record(0, 5), big, record(2, 6))
+  t.deepEqual([effects.handled, effects.deadLetters.map((d) => [d.error.code, d.stage])], [2, [['SLU_RECORD_TOO_LARGE', 'decode']]])
+})
