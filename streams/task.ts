@@ -438,6 +438,9 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     pump()
   }
 
+  /** What the DLQ says is not read back yet. Ticks are done with all the same, but how far back a successor must read is not known before. */
+  const isUnread = (): boolean => parking !== null && !isReady
+
   const isBlocked = (): boolean => !isReady || isStopped || isDead || abort.signal.aborted || sink.held()?.code === 'SLU_LOG_DLQ_UNWRITABLE' || once?.isOpen() === false
 
   /** C5: work waits, and the pool of the function has no place for it. */
@@ -507,7 +510,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       await parking?.close()
     },
     uncommitted: () => {
-      if (transactional !== null) return null
+      if (transactional !== null || isUnread()) return null
       const nextOffset = mark.mark()
       const isSame = nextOffset === (committed?.nextOffset ?? options.start)
       if (isSame && !isIdleProven) return null
@@ -544,7 +547,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
         committed: committed?.nextOffset ?? null,
         watermarkMs: null,
         inFlight: mark.pending(),
-        isIdle: mark.pending() === 0,
+        isIdle: mark.pending() === 0 && !isUnread(),
         isHeld: held !== null,
         ...(why !== null ? { code: why.code, reason: why.message } : waitsForPlace() ? { reason: NO_PLACE } : {}),
       }

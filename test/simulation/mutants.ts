@@ -391,6 +391,13 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['park-map', 'park-task'],
   },
   {
+    name: 'committed-before-it-is-read',
+    invariants: ['C2', 'D4'],
+    file: 'streams/task.ts',
+    edits: [['if (transactional !== null || isUnread()) return null', 'if (transactional !== null) return null']],
+    simulations: ['park-task'],
+  },
+  {
     name: 'settled-without-looking',
     invariants: ['D4'],
     file: 'streams/parked-keys.ts',

@@ -1,11 +1,12 @@
 import test from 'ava'
 import { redrive } from '../../cli/dlq.ts'
 import { SluiceError } from '../../schemas/errors.ts'
-import type { LogRecord } from '../../schemas/log.ts'
+import type { LogRecord, OutRecord } from '../../schemas/log.ts'
 import type { Random } from '../../schemas/ports.ts'
 import { seededRandom } from '../../infra/endpoints/simulator/seeded-random.ts'
 import { defineFunction, type AnyFunction, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
 import { dlqFromOf } from '../../streams/parking.ts'
+import { tickRecord } from '../../streams/tick.ts'
 import { headerOf, runnerWorld, text, type RunnerWorld } from '../helpers/runner-world.ts'
 
 const TOPICS: Parameters<typeof runnerWorld>[0] = { in: 2, out: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] }
@@ -170,6 +171,33 @@ for (const kind of ['map', 'task'])
       t.true((dlqFromOf(w.log.committed(group, at)?.metadata ?? '') ?? 0n) > 0n, 'nothing of the DLQ is needed any more')
       await second.stop(100)
     }
+  })
+
+for (const kind of ['map', 'task'])
+  test(`parking ${kind}: whoever dies before it has read the DLQ leaves no dead letters of an earlier life of the topic to its successor (D4, C2)`, async (t) => {
+    const w = runnerWorld(TOPICS)
+    const definition = functionsOf(new Set())[kind] as AnyFunction
+    const facts = {
+      '__connect.errors.topic': 'in',
+      '__connect.errors.partition': '0',
+      '__connect.errors.offset': '0',
+      '__connect.errors.connector.name': definition.name,
+      'sluice.park.order': '0',
+    }
+    const headers = Object.entries(facts).map(([name, value]) => [name, Buffer.from(value)] as const)
+    w.log.append([{ topic: 'in.dlq', partition: 0, key: Buffer.from('a'), value: Buffer.from('of an earlier life'), headers }])
+    w.log.append([tickRecord('in', 0, 1000) as OutRecord])
+    const first = w.runner(definition, 'first', {}, () => 10_000)
+    await first.start()
+    await w.clock.advance(1000)
+    t.false(first.drained(), 'a partition that has not read its DLQ has not come to rest')
+    w.log.crash('first')
+    const second = w.runner(definition, 'second')
+    await second.start()
+    put(w, 'a', 'a1')
+    await w.until('drained', () => second.drained())
+    t.deepEqual(out(w), ['a1'])
+    await second.stop(100)
   })
 
 for (const kind of ['map', 'task'])
