@@ -4,7 +4,9 @@ import type { OutRecord } from '../../schemas/log.ts'
 import { defineFunction, type LambdaContext, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
 import { lambdaEvent } from '../../streams/lambda-event.ts'
 import { toLambda, type ToLambdaPorts } from '../../streams/to-lambda.ts'
+import { createVirtualClock } from '../fakes/virtual-clock.ts'
 import { testCodecs } from '../helpers/codecs.ts'
+import { settle } from '../helpers/partition-environment.ts'
 import { record } from '../helpers/records.ts'
 
 const context = { getRemainingTimeInMillis: () => 1000 } as LambdaContext
@@ -83,24 +85,77 @@ test('to lambda: a dead letter beside emits needs somewhere to go; without it th
   t.deepEqual(parked, ['SLU_TELEMETRY_PART'])
 })
 
+type Handle = TaskFunction<null>['handle']
+const task = (handle: Handle, deadlineMs = 100): TaskFunction<null> =>
+  defineFunction<TaskFunction<null>>({ kind: 'task', name: 'effect', inputs: ['in'], outputs: [], order: 'key', concurrency: 1, deadlineMs, decode: () => null, handle })
+/** Time moves when told to. */
+function clocked() {
+  const clock = createVirtualClock()
+  return { clock, ...world({ nowMs: () => clock.nowMs(), setTimer: (ms, run) => clock.setTimer(ms, run) }) }
+}
+
 test('to lambda: a task is awaited and given its deadline and idempotency key (T1)', async (t) => {
+  const w = clocked()
+  const startMs = w.clock.nowMs()
   const seen: unknown[] = []
-  const task = defineFunction<TaskFunction<null>>({
-    kind: 'task',
-    name: 'effect',
-    inputs: ['in'],
-    outputs: [],
-    order: 'key',
-    concurrency: 1,
-    deadlineMs: 1,
-    decode: () => null,
-    handle: (_value, _record, { idempotencyKey, deadlineMs, attempt }) => {
-      seen.push([idempotencyKey, deadlineMs, attempt])
-      return Promise.resolve([])
-    },
-  })
-  await toLambda(task, world().ports)(eventOf('a'), context)
-  t.deepEqual(seen, [['in/0/0', 1000, 1]])
+  const effect: Handle = (_value, _record, { idempotencyKey, deadlineMs, attempt, signal }) => {
+    seen.push([idempotencyKey, deadlineMs - startMs, attempt, signal.aborted])
+    return Promise.resolve([])
+  }
+  await toLambda(task(effect), w.ports)(eventOf('a'), context)
+  await toLambda(task(effect, 5000), w.ports)(eventOf('a'), context)
+  t.deepEqual(seen, [
+    ['in/0/0', 100, 1, false],
+    ['in/0/0', 500, 1, false],
+  ])
+})
+
+test('to lambda: past its deadline a task’s signal is aborted; one that ignores it is given up while the invocation can still answer (T1)', async (t) => {
+  const w = clocked()
+  const aborted: unknown[] = []
+  const deaf: Handle = (_value, { offset }, { signal }) => {
+    if (offset === 0n) return Promise.resolve([])
+    signal.addEventListener('abort', () => aborted.push((signal.reason as SluiceError).code))
+    return new Promise(() => undefined)
+  }
+  const answer = toLambda(task(deaf), w.ports)(eventOf('a', 'b', 'c'), context)
+  await settle()
+  await w.clock.advance(99)
+  t.deepEqual(aborted, [])
+  await w.clock.advance(1)
+  t.deepEqual(aborted, ['SLU_HANDLER_TIMEOUT'])
+  await w.clock.advance(250)
+  t.deepEqual(await answer, { batchItemFailures: [{ itemIdentifier: { partition: 'in-0', offset: 1 } }] })
+  t.is((w.failures[0] as SluiceError).code, 'SLU_HANDLER_TIMEOUT')
+})
+
+test('to lambda: what the invocation has no time left for is not begun, and an aborted task that answers is done (T1)', async (t) => {
+  const w = clocked()
+  let begun = 0
+  const obedient: Handle = (_value, _record, { signal }) => {
+    begun++
+    return new Promise((resolve) => signal.addEventListener('abort', () => resolve([])))
+  }
+  const answer = toLambda(task(obedient), w.ports)(eventOf('a', 'b'), { ...context, getRemainingTimeInMillis: () => 600 })
+  await settle()
+  await w.clock.advance(100)
+  t.deepEqual(await answer, { batchItemFailures: [{ itemIdentifier: { partition: 'in-0', offset: 1 } }] })
+  t.is(begun, 1)
+})
+
+test('to lambda: what rests on fencing is refused by name, as is a task without time', (t) => {
+  const w = clocked()
+  t.throws(() => toLambda({ ...upper, delivery: 'transactional' }, w.ports), { message: /SLU_HANDLER_INVALID.*upper: delivery: transactional/ })
+  t.throws(() => toLambda({ ...upper, park: 'key' }, w.ports), { message: /SLU_HANDLER_INVALID.*upper: park: key/ })
+  t.throws(
+    () =>
+      toLambda(
+        task(() => Promise.resolve([])),
+        world().ports,
+      ),
+    { message: /SLU_HANDLER_INVALID.*effect.*setTimer/ },
+  )
+  t.notThrows(() => toLambda({ ...upper, delivery: 'at-least-once' }, world().ports))
 })
 
 test('to lambda: kinds with state and once are refused by name, an event of something else too', async (t) => {
