@@ -235,7 +235,7 @@ kafkaTest('secure kafka: whoever may not write to a windowed input closes no idl
     const seen = await driver.admin().topics('')
     t.deepEqual(
       seen.find((topic) => topic.name === 'others'),
-      { name: 'others', partitions: 2, timestampType: null, cleanup: null, retentionMs: null },
+      { name: 'others', partitions: 2, timestampType: null, cleanup: null, retentionMs: null, maxMessageBytes: null },
       'a topic of others whose settings are not to be seen keeps nobody from its own',
     )
     t.is(seen.find((topic) => topic.name === 'hardware.telemetry')?.timestampType, 'LogAppendTime')
