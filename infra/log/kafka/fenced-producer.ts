@@ -4,12 +4,14 @@
  * Owns: opening (connect, begin, abort: `connect()` alone fences nobody, the first transaction does), transactions one at a time, and what
  * their failures mean. A plain `send()` would still be accepted from a fenced holder, so there is none. Committed offsets may go along; the
  * group coordinator checks the producer's epoch, not the member's generation (no KIP-447 in kafkajs): the name is the fence.
+ * A broker measures a batch: records that are too large only together go one by one, in a transaction of their own making. Only where all that was refused
+ * was for one partition: of several, some may have been taken, and the client's sequence numbers would be behind.
  */
 import { COMMIT_METADATA_BYTES_MAX, type Appended, type FencedProducer, type OutRecord, type TransactionOffsets } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { kafkaError } from './errors.ts'
 import { createClient, TRANSACTION_RETRY, type Connection } from './kafkajs.ts'
-import { createPartitioner, requestsOf, writeFitting } from './producer.ts'
+import { createPartitioner, isTooLarge, requestsOf, writeFitting } from './producer.ts'
 
 type SentOffsets = Parameters<Awaited<ReturnType<ReturnType<ReturnType<typeof createClient>['producer']>['transaction']>>['sendOffsets']>[0]
 
@@ -20,6 +22,14 @@ function sentOffsets({ group, entries }: TransactionOffsets): SentOffsets & { co
     partitions: ofTopic.map(({ partition, nextOffset, metadata }) => ({ partition, offset: String(nextOffset), metadata })),
   }))
   return { consumerGroupId: group, topics }
+}
+
+function isForOnePartition(records: readonly OutRecord[]): boolean {
+  const [first] = records
+  return records.every(({ topic, partition, key }) => {
+    if (topic !== first?.topic || partition !== first.partition) return false
+    return partition !== undefined || (key !== null && first.key !== null && key.equals(first.key))
+  })
 }
 
 /** Resolves once every earlier holder of `name` is refused. */
@@ -44,22 +54,26 @@ export async function openFencedProducer(connection: Connection, name: string, o
     throw explain(error)
   }
 
-  const write = async (records: readonly OutRecord[], offsets: TransactionOffsets | undefined): Promise<Appended[]> => {
+  const write = async (records: readonly OutRecord[], offsets: TransactionOffsets | undefined, isOneByOne = false): Promise<Appended[]> => {
     const transaction = await producer.transaction()
     const appended: Appended[] = []
+    let asked: readonly OutRecord[] = []
     try {
-      for (const request of requestsOf(records))
+      for (const request of isOneByOne ? records.map((record) => [record]) : requestsOf(records)) {
+        asked = request
         appended.push(
           ...(await writeFitting(request, (topicMessages, compression) =>
             transaction.sendBatch({ acks: -1, topicMessages, ...(compression === undefined ? {} : { compression }) }),
           )),
         )
+      }
       if (offsets !== undefined) await transaction.sendOffsets(sentOffsets(offsets))
       await transaction.commit()
       return appended
     } catch (error) {
       // The outcome may be unknown (a commit whose answer was lost): the caller opens anew and looks.
       if (transaction.isActive()) await transaction.abort().catch(() => {})
+      if (isTooLarge(error) && asked.length > 1 && isForOnePartition(asked)) return write(records, offsets, true)
       throw error
     }
   }

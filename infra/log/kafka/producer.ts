@@ -97,6 +97,8 @@ export function requestsOf(records: readonly OutRecord[]): OutRecord[][] {
   return requests
 }
 
+export const isTooLarge = (error: unknown): boolean => TOO_LARGE.has(typeOf(error) ?? '')
+
 /** What fails one send and none beside it. */
 const OF_ITS_OWN = new Set([...TOO_LARGE, 'UNKNOWN_TOPIC_OR_PARTITION'])
 
@@ -136,7 +138,7 @@ export async function writeFitting(records: readonly OutRecord[], sendBatch: Sen
   try {
     return await writeAll(records, (topics) => sendBatch(topics))
   } catch (error) {
-    if (records.length !== 1 || records[0]?.mayPack !== true || !TOO_LARGE.has(typeOf(error) ?? '')) throw error
+    if (records.length !== 1 || records[0]?.mayPack !== true || !isTooLarge(error)) throw error
     return writeAll(records, (topics) => sendBatch(topics, CompressionTypes.ZSTD))
   }
 }

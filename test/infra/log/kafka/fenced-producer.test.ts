@@ -40,3 +40,19 @@ kafkaTest('kafka fenced producer: transactions asked for at once are written one
   )
   await driver.close()
 })
+
+kafkaTest('kafka fenced producer: records that are too large only together are written one by one, in one transaction; one too large alone is refused (D6, C8)', async (t) => {
+  const driver = createKafkaDriver({ brokers: kafka?.bootstrap ?? [] })
+  const name = `together.${process.pid}.${Date.now()}`
+  await driver.admin().createTopics([{ name, partitions: 2, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 2000 }])
+  const record = (value: string, bytes: number) => ({ topic: name, key: Buffer.from('k'), value: Buffer.from(value.padEnd(bytes, '.')) })
+  const producer = await driver.fencedProducer(name)
+  for (const round of ['a', 'b']) t.is((await producer.transaction([1, 2, 3].map((i) => record(`${round}${i}`, 900)))).length, 3)
+  await t.throwsAsync(producer.transaction([record('c1', 900), record('c2', 3000)]), { code: 'SLU_LOG_RECORD_TOO_LARGE' })
+  await producer.transaction([record('d', 10)])
+  const tail = await driver.reader().open({ topic: name, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
+  const values: string[] = []
+  for await (const { records } of tail) values.push(...records.map((r) => String(r.value).replaceAll('.', '')))
+  t.deepEqual(values, ['a1', 'a2', 'a3', 'b1', 'b2', 'b3', 'd'])
+  await driver.close()
+})
