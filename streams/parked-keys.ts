@@ -37,8 +37,8 @@ export interface ParkedKeys {
   isFull(record: LogRecord): boolean
   /** The record goes to the DLQ, itself poison or behind another. */
   park(record: LogRecord): void
-  /** The record was handled. True = a copy whose order stood open: the DLQ must be told. */
-  handled(record: LogRecord): boolean
+  /** The record was handled. True = a copy whose order stood open: the DLQ must be told. `end` = how far it is known: what is not acknowledged stands beyond. */
+  handled(record: LogRecord, end: bigint): boolean
   /** What was written stands at `at`. */
   wrote(kind: ParkEntry['kind'], record: LogRecord, at: bigint): void
   /** From where the DLQ must be read by who begins at `mark`; `end` = how far it is known. */
@@ -158,13 +158,13 @@ export function createParkedKeys(options: ParkedKeysOptions): ParkedKeys {
       const key = textKeyOf(record)
       if (key !== null) open(key, orderOf(record), null)
     },
-    handled: (record) => {
+    handled: (record, end) => {
       const key = textKeyOf(record)
       const order = options.orderOfCopy(record)
       const known = key === null || order === null ? undefined : find(key, order)
       if (key === null || order === null || known === undefined) return false
       // Until the note stands in the DLQ the dead letter is what keeps a successor from going on without this copy.
-      recent.push({ offset: record.offset, at: known.at ?? 0n })
+      recent.push({ offset: record.offset, at: known.at ?? end })
       return close(key, order)
     },
     wrote: (kind, record, at) => {

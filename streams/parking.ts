@@ -7,6 +7,7 @@
  * Invariants: what is parked is written in the order asked for, in transactions, and acknowledged before its offset may be committed (D2, D3); a
  * zombie writes nothing (C3, C8); a transaction of unknown outcome is looked for in the DLQ before it is written again, so that no record stands
  * there twice; a bound on what is remembered, above which records wait with SLU_RECORD_PARKED_FULL (C6).
+ * Why over 300 lines: reading, writing and what is known of both share the producer, the line and the end of the DLQ.
  */
 import { asSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { FencedProducer, LogDriver, LogProducer, LogReader, LogRecord, OutRecord } from '../schemas/log.ts'
@@ -98,6 +99,7 @@ export function createParking(options: ParkingOptions): Parking {
   let isProven = false
   /** What the last transaction held that may or may not stand in the DLQ. */
   let doubtful: readonly Waiting[] = []
+  /** How far the DLQ is known; what is not acknowledged stands at or above it. Moved once a read is over: one that fails is repeated from where it began. */
   let knownEnd = 0n
   let waiting: Waiting[] = []
   let isFlushing = false
@@ -116,12 +118,15 @@ export function createParking(options: ParkingOptions): Parking {
     return { kind: 'parked', key, offset: source.offset, order, digest: digestOf(record), at: record.offset }
   }
 
-  const readBack = async (from: bigint | null, each: (entry: ParkEntry) => void): Promise<void> => {
+  /** Returns the end. A tail that begins at its end yields nothing. */
+  const readBack = async (from: bigint | null, each: (entry: ParkEntry) => void): Promise<bigint> => {
+    let end = from ?? 0n
     const open = (start: bigint | null) =>
       options.reader.open({ topic: dlq.topic, partitions: [partition], from: start === null ? 'start' : new Map([[partition, start]]), committedOnly: true, untilEnd: true })
     const tail = await open(from).catch((thrown: unknown) => {
       // Retention has removed what stood there, or the DLQ was made anew: what is left of it counts.
       if (asSluiceError(thrown, 'SLU_LOG_FAILED').code !== 'SLU_LOG_TRUNCATED') throw thrown
+      end = 0n
       return open(null)
     })
     try {
@@ -130,8 +135,9 @@ export function createParking(options: ParkingOptions): Parking {
           const entry = entryOf(record)
           if (entry !== null) each(entry)
         }
-        if (readTo > knownEnd) knownEnd = readTo
+        end = readTo
       }
+      return end
     } finally {
       await tail.close()
     }
@@ -170,7 +176,7 @@ export function createParking(options: ParkingOptions): Parking {
   const settleDoubt = async (): Promise<void> => {
     if (doubtful.length === 0) return
     const found = new Map<string, bigint>()
-    await readBack(knownEnd, (entry) => void found.set(`${entry.kind} ${entry.offset}`, entry.at))
+    const end = await readBack(knownEnd, (entry) => void found.set(`${entry.kind} ${entry.offset}`, entry.at))
     for (const one of doubtful) {
       const at = found.get(`${one.entry.kind} ${recordOf(one.entry).offset}`)
       if (at === undefined) continue
@@ -178,6 +184,7 @@ export function createParking(options: ParkingOptions): Parking {
       landed(one, at)
     }
     doubtful = []
+    if (end > knownEnd) knownEnd = end
   }
 
   const transact = async (isAlone: boolean, isShort: boolean): Promise<void> => {
@@ -265,7 +272,7 @@ export function createParking(options: ParkingOptions): Parking {
       await sink.persist(async () => {
         try {
           await fence()
-          await readBack(dlqFromOf(metadata), (entry) => {
+          knownEnd = await readBack(dlqFromOf(metadata), (entry) => {
             keys.restore(entry, mark)
             if (keys.openOrders() + keys.replayed() > 2 * options.parkedRecordsMax) throw new SluiceError('SLU_RECORD_PARKED_FULL', `${dlq.topic}/${partition}`)
           })
@@ -277,7 +284,7 @@ export function createParking(options: ParkingOptions): Parking {
     },
     look: (record) => keys.look(record),
     park,
-    handled: (record) => keys.handled(record),
+    handled: (record) => keys.handled(record, knownEnd),
     write: (entry) => {
       if (signal.aborted) return Promise.reject(staleEpoch())
       return new Promise((resolve, reject) => {

@@ -387,7 +387,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'handled-before-its-note',
     invariants: ['D4'],
     file: 'streams/parked-keys.ts',
-    edits: [['      recent.push({ offset: record.offset, at: known.at ?? 0n })\n', '']],
+    edits: [['      recent.push({ offset: record.offset, at: known.at ?? end })\n', '']],
     simulations: ['park-map', 'park-task'],
   },
   {
@@ -396,6 +396,13 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'streams/task.ts',
     edits: [['if (transactional !== null || isUnread()) return null', 'if (transactional !== null) return null']],
     simulations: ['park-task'],
+  },
+  {
+    name: 'end-of-the-dlq-forgotten',
+    invariants: ['C2', 'D4'],
+    file: 'streams/parking.ts',
+    edits: [['    let end = from ?? 0n\n', '    let end = 0n\n']],
+    simulations: ['park-map', 'park-task'],
   },
   {
     name: 'settled-without-looking',

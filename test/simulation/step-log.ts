@@ -139,13 +139,14 @@ export class StepProcess {
     return {
       open: async ({ topic, partitions, from }) => {
         const ends = await log.operation(this, () => log.ends(topic, partitions))
-        const read = (partition: number, end: bigint): Promise<TailBatch> =>
-          log.operation(this, () => log.batch({ topic, partition }, typeof from === 'string' ? 0n : (from.get(partition) ?? 0n), end))
+        const fromOf = (partition: number): bigint => (typeof from === 'string' ? 0n : (from.get(partition) ?? 0n))
+        const read = (partition: number, end: bigint): Promise<TailBatch> => log.operation(this, () => log.batch({ topic, partition }, fromOf(partition), end))
         return {
           caughtUp: Promise.resolve(),
           close: () => Promise.resolve(),
           async *[Symbol.asyncIterator]() {
-            for (const [partition, end] of ends) yield await read(partition, end)
+            // As the drivers do, nothing where there is nothing to read.
+            for (const [partition, end] of ends) if (fromOf(partition) < end) yield await read(partition, end)
           },
         }
       },

@@ -1,12 +1,14 @@
 import test from 'ava'
 import { redrive } from '../../cli/dlq.ts'
 import { SluiceError } from '../../schemas/errors.ts'
-import type { LogRecord, OutRecord } from '../../schemas/log.ts'
+import type { FencedProducer, LogReader, LogRecord, OutRecord } from '../../schemas/log.ts'
 import type { Random } from '../../schemas/ports.ts'
 import { seededRandom } from '../../infra/endpoints/simulator/seeded-random.ts'
 import { defineFunction, type AnyFunction, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
-import { dlqFromOf } from '../../streams/parking.ts'
+import { createParking, dlqFromOf } from '../../streams/parking.ts'
 import { tickRecord } from '../../streams/tick.ts'
+import { partitionWorld } from '../helpers/partition-environment.ts'
+import { record } from '../helpers/records.ts'
 import { headerOf, runnerWorld, text, type RunnerWorld } from '../helpers/runner-world.ts'
 
 const TOPICS: Parameters<typeof runnerWorld>[0] = { in: 2, out: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] }
@@ -199,6 +201,92 @@ for (const kind of ['map', 'task'])
     t.deepEqual(out(w), ['a1'])
     await second.stop(100)
   })
+
+for (const kind of ['map', 'task'])
+  test(`parking ${kind}: from where the DLQ must be read is kept by an owner that finds nothing new there (C2)`, async (t) => {
+    const sick = new Set(['a0'])
+    const w = runnerWorld(TOPICS)
+    const definition = functionsOf(sick)[kind] as AnyFunction
+    const dlqFrom = () => dlqFromOf(w.log.committed(`sluice.${definition.name}`, { topic: 'in', partition: 0 })?.metadata ?? '') ?? 0n
+    const first = w.runner(definition, 'first')
+    await first.start()
+    put(w, 'a', 'a0')
+    await w.until('drained', () => first.drained())
+    sick.clear()
+    await redrive(w.log.driver('operator'), 'in.dlq', ALL)
+    await w.until('drained', () => first.drained())
+    await first.stop(100)
+    for (const name of ['second', 'third']) {
+      const before = dlqFrom()
+      const next = w.runner(definition, name)
+      await next.start()
+      put(w, 'b', name)
+      await w.until('drained', () => next.drained())
+      t.true(dlqFrom() >= before && before > 0n, `${name}: ${before}, ${dlqFrom()}`)
+      await next.stop(100)
+    }
+  })
+
+test('parking: where a transaction of unknown outcome is looked for in vain, the search begins anew and nothing it may find is passed over (D4)', async (t) => {
+  const w = partitionWorld()
+  const stored: LogRecord[] = []
+  const isCut: boolean[] = [false, true, false]
+  const begun: string[] = []
+  const closing = Promise.withResolvers<void>()
+  const reader: LogReader = {
+    open: ({ from }) => {
+      const start = from instanceof Map ? Number(from.get(0)) : 0
+      begun.push(String(start))
+      const mustFail = isCut.shift() === true
+      return Promise.resolve({
+        caughtUp: Promise.resolve(),
+        close: () => (mustFail ? closing.promise : Promise.resolve()),
+        async *[Symbol.asyncIterator]() {
+          await Promise.resolve()
+          for (const record of stored.slice(start)) {
+            yield { topic: 'in.dlq', partition: 0, records: [record], readTo: record.offset + 1n }
+            if (mustFail) throw new SluiceError('SLU_LOG_UNREACHABLE', '')
+          }
+        },
+      })
+    },
+    close: () => Promise.resolve(),
+  }
+  const transaction: FencedProducer['transaction'] = (records) => {
+    const written = records.map((r, i) => record(stored.length + i, { ...r, topic: 'in.dlq', headers: r.headers ?? [] }))
+    stored.push(...written)
+    if (begun.length === 1 && stored.length === 2) return Promise.reject(new SluiceError('SLU_LOG_UNREACHABLE', ''))
+    return Promise.resolve(written.map(({ topic, partition, offset }) => ({ topic, partition, offset })))
+  }
+  const parking = createParking({
+    environment: w.environment,
+    driver: { fencedProducer: () => Promise.resolve({ transaction, close: () => Promise.resolve() }) },
+    reader,
+    producer: w.producer,
+    producerName: 'f.0',
+    brokerTopic: 'in',
+    partition: 0,
+    parkedRecordsMax: 10,
+    sink: w.sink,
+    prove: () => Promise.resolve(),
+    hash: (of) => of,
+    signal: w.abort.signal,
+  })
+  await parking.open(0n, '')
+  const poison = [0, 1].map((offset) => record(offset, { key: 'a', value: `a${offset}` }))
+  const writes = poison.map((one) => {
+    const parked = { record: one, error: new SluiceError('SLU_RECORD_REFUSED', ''), stage: 'handle' as const }
+    parking.park(parked)
+    return parking.write({ kind: 'parked', parked, attempts: 1 })
+  })
+  await w.clock.advance(200)
+  t.is(dlqFromOf(parking.metadata(0n)), 0n, 'what it may have written is needed, whoever comes next')
+  closing.resolve()
+  await w.clock.advance(5000)
+  await Promise.all(writes)
+  t.deepEqual(stored.map(text), ['a0', 'a1'])
+  t.deepEqual(begun, ['0', '0', '0'])
+})
 
 for (const kind of ['map', 'task'])
   test(`parking ${kind}: at the bound a record waits under its name and nothing loses its order; it goes on by itself (D4, C6)`, async (t) => {
