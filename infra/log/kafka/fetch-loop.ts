@@ -11,8 +11,8 @@
 import type { LogRecord, TopicPartition } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { typeOf } from './errors.ts'
-import { refusalOf, unreadOf } from './fetch-response.ts'
-import { readFetched, type Broker, type Cluster, type FetchedPartition } from './kafkajs.ts'
+import { readFetched, refusalOf, unreadOf } from './fetch-response.ts'
+import type { Broker, Cluster, FetchedPartition } from './kafkajs.ts'
 import type { FetchedRecord } from './record.ts'
 
 export interface FetchLoopOptions {

@@ -1,8 +1,7 @@
 /**
  * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): with those named below the only file that reaches into its internals.
  *
- * Owns: the protocol layer (Cluster, subscriptions, assignments) as small interfaces; which fetched records are committed; the request queue's timer
- * repair; headers to send; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
+ * Owns: the protocol layer (Cluster, subscriptions, assignments) as small interfaces; the request queue's timer repair; headers to send; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
@@ -214,46 +213,6 @@ export function rawHeaders(headers: LogHeaders | undefined): Message['headers'] 
   const values: unknown[] = []
   Object.defineProperty(values, 'map', { value: () => pairs })
   return { all: values } as unknown as Message['headers']
-}
-
-export interface Fetched {
-  /** Records to hand over: neither control records nor those of aborted transactions. */
-  readonly messages: readonly FetchedRecord[]
-  /** Position after this fetch, control records and compacted gaps included. */
-  readonly readTo: bigint
-}
-
-/** Key of the control record that ends an aborted transaction. */
-const ABORT_MARKER = Buffer.from([0, 0, 0, 0])
-
-/**
- * Records that were not aborted, control records left out. By ourselves: kafkajs takes the list of aborted transactions as if it were in the order of
- * their first records, but the broker gives it in the order in which they ended; where two producers' transactions overlap, aborted records came
- * through. It also takes any record with a key of four zero bytes for an abort marker.
- */
-function committedOf({ messages, abortedTransactions }: FetchedPartition): FetchedRecord[] {
-  const starts = (abortedTransactions ?? []).map((t) => ({ producerId: t.producerId, first: BigInt(t.firstOffset) })).sort((a, b) => (a.first < b.first ? -1 : 1))
-  if (starts.length === 0) return messages.filter((message) => !message.isControlRecord)
-  const aborted = new Set<string>()
-  let next = 0
-  return messages.filter((message) => {
-    const { producerId, inTransaction } = message.batchContext
-    for (let start = starts[next]; start !== undefined && start.first <= message.offsetValue; start = starts[++next]) aborted.add(start.producerId)
-    if (message.isControlRecord && message.key?.equals(ABORT_MARKER) === true) aborted.delete(producerId)
-    return !message.isControlRecord && !(inTransaction && aborted.has(producerId))
-  })
-}
-
-/** What a fetch from `fetchOffset` brought; null if nothing. */
-export function readFetched(fetchOffset: bigint, partition: FetchedPartition): Fetched | null {
-  const last = partition.messages.at(-1)
-  if (last === undefined) return null
-  const batchEnd = BigInt(last.batchContext.firstOffset) + BigInt(last.batchContext.lastOffsetDelta) + 1n
-  const readTo = batchEnd > fetchOffset ? batchEnd : fetchOffset
-  const messages = committedOf(partition)
-  // A batch is fetched whole: it may begin below the offset asked for.
-  const from = messages.findIndex((message) => message.offsetValue >= fetchOffset)
-  return { messages: from === 0 ? messages : from < 0 ? [] : messages.slice(from), readTo }
 }
 
 export interface Connection {

@@ -1,9 +1,11 @@
 import { createRequire } from 'node:module'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
+import fc from 'fast-check'
 import test from 'ava'
-import { refusalOf, unreadOf } from '../../../../infra/log/kafka/fetch-response.ts'
+import { readFetched, refusalOf, unreadOf } from '../../../../infra/log/kafka/fetch-response.ts'
 import { UNPACKED_BYTES_MAX } from '../../../../infra/log/kafka/codecs.ts'
 import type { FetchedPartition } from '../../../../infra/log/kafka/kafkajs.ts'
+import { fetchedRecord } from '../../../fakes/fetched-record.ts'
 
 const require = createRequire(import.meta.url)
 interface Encoder {
@@ -124,3 +126,75 @@ for (const [codec, bytes] of [
       [0, 1, 2].map((i) => `${codec} ${'hello '.repeat(12)}${i}`),
     )
   })
+
+test('fetch response: control records and compacted gaps move the position and are not handed over', (t) => {
+  const message = (offset: number, isControlBatch: boolean) => fetchedRecord(BigInt(offset), {}, { firstOffset: '5', lastOffsetDelta: 9, isControlBatch })
+  const partition = {
+    partition: 0,
+    highWatermark: '20',
+    lastStableOffset: '20',
+    abortedTransactions: [],
+    messages: [message(5, false), message(7, true)],
+  } as unknown as FetchedPartition
+  const read = readFetched(5n, partition)
+  t.deepEqual(
+    read?.messages.map((m) => m.offset),
+    ['5'],
+  )
+  t.is(read?.readTo, 15n)
+  t.is(readFetched(5n, { ...partition, messages: [] }), null)
+})
+
+test('fetch response: of any transactions that overlap, what was aborted is never handed over and all else is, wherever the fetch begins; no key is taken for a marker', (t) => {
+  const step = fc.record({
+    producer: fc.integer({ min: 0, max: 3 }),
+    does: fc.constantFrom('send', 'send', 'commit', 'abort', 'plain'),
+    key: fc.constantFrom(null, Buffer.alloc(4)),
+  })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60, size: 'max' }), fc.nat(30), (steps, from) => {
+      type Message = { offset: string; producerId: string; isControlRecord: boolean; inTransaction: boolean; key: Buffer | null }
+      const log: Message[] = []
+      const open = new Map<number, number[]>()
+      const hidden = new Set<number>()
+      // As the broker lists them: in the order in which they ended.
+      const abortedTransactions: { producerId: string; firstOffset: string }[] = []
+      for (const { producer, does, key } of steps) {
+        const offset = log.length
+        const ours = open.get(producer)
+        const append = (more: Partial<Message>) => log.push({ offset: String(offset), producerId: String(producer), isControlRecord: false, inTransaction: true, key, ...more })
+        if (does === 'plain') append({ producerId: '-1', inTransaction: false })
+        else if (does === 'send') {
+          append({})
+          open.set(producer, [...(ours ?? []), offset])
+        } else if (ours !== undefined) {
+          append({ isControlRecord: true, key: Buffer.from([0, 0, 0, does === 'abort' ? 0 : 1]) })
+          open.delete(producer)
+          if (does === 'commit') continue
+          for (const o of ours) hidden.add(o)
+          if ((ours.at(-1) as number) >= from) abortedTransactions.push({ producerId: String(producer), firstOffset: String(ours[0]) })
+        }
+      }
+      const messages = log
+        .slice(Math.max(0, from - 5))
+        .map(({ offset, producerId, isControlRecord, inTransaction, key }) =>
+          fetchedRecord(BigInt(offset), { key }, { firstOffset: offset, producerId, inTransaction, isControlBatch: isControlRecord }),
+        )
+      const read = readFetched(BigInt(from), { messages, abortedTransactions } as unknown as FetchedPartition)
+      const expected = log.filter((m) => Number(m.offset) >= from && !m.isControlRecord && !hidden.has(Number(m.offset))).map((m) => m.offset)
+      t.deepEqual(read?.messages.map((m) => m.offset) ?? [], expected)
+    }),
+  )
+})
+
+test('fetch response: a batch of which compaction left nothing but its place moves the position, or a reader would wait before it for ever', async (t) => {
+  const emptied = (firstOffset: number, count: number): Buffer => {
+    const bytes = batch(firstOffset, count, Buffer.alloc(0))
+    bytes.writeInt32BE(0, bytes.length - 4)
+    return bytes
+  }
+  const [alone, behind] = await answer({ batches: [emptied(5, 3)] }, { batches: [plain(0, 'a'), emptied(1, 4)] })
+  t.deepEqual(readFetched(5n, alone as FetchedPartition), { messages: [], readTo: 8n })
+  const read = readFetched(0n, behind as FetchedPartition)
+  t.deepEqual([read?.messages.length, read?.readTo], [1, 5n])
+})
