@@ -384,13 +384,6 @@ export const MUTANTS: readonly Mutant[] = [
     simulations: ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda', 'tx-map', 'park-map'],
   },
   {
-    name: 'handled-before-its-note',
-    invariants: ['D4'],
-    file: 'streams/parked-keys.ts',
-    edits: [['      recent.push({ offset: record.offset, at: known.at ?? end })\n', '']],
-    simulations: ['park-map', 'park-task'],
-  },
-  {
     name: 'committed-before-it-is-read',
     invariants: ['C2', 'D4'],
     file: 'streams/task.ts',
