@@ -3,7 +3,7 @@
  *
  * Owns: the columns' layout, writing them, and reading them with the check that they fit together and the histogram beside them (D6: what contradicts
  * itself would ask for memory without bound). Why columns: a cell by device has hundreds of contributors with a few buckets each; as one array of
- * counts from the histogram's offset on, most of it was zeros, and a fifth of the cost of a window went into them.
+ * counts from the histogram's offset on, most of it was zeros, each encoded, decoded and checked by itself.
  * Contributor i stands at place i of `sums`, `counts` and `bucketsOf`; its buckets follow those of i − 1 in `bucketIndexes` (from the histogram's offset
  * on) and `bucketCounts`. Little endian. Counts are exact to 2^53, in as few bytes as the largest of a column needs; its first byte says how many.
  */

@@ -104,12 +104,14 @@ export function makeFoldPlan(batch: NodeBatch, codecs: Codecs): FoldPlan {
     counterOfRow[row] = counters.length
     counters.push({ row, key: `${device.id}|${cellKey('', metric.name, metric.attributes)}`, startMs: metric.startMs })
   }
+  const startOfCell = [0]
+  for (const list of rowsOfCell) startOfCell.push((startOfCell.at(-1) as number) + list.length)
   return {
     owner: `${batch.node}|${batch.source.kind}`,
     rows,
     cells,
     places: Int32Array.from(rowsOfCell.flatMap((list) => list.flatMap((row) => [row, 0, 0]))),
-    startOfCell: rowsOfCell.reduce((starts, list) => [...starts, (starts.at(-1) as number) + list.length], [0]),
+    startOfCell,
     rosterOfCell: [],
     hasCounters: rowsOfCell.map((list) => list.some((row) => (counterOfRow[row] as number) >= 0)),
     contributorOfRow,

@@ -1,7 +1,7 @@
 /** Records as a fetch brings them, without a broker. */
 import { FetchedRecord, type BatchContext } from '../../infra/log/kafka/record.ts'
 
-const CONTEXT: BatchContext = {
+export const BATCH: BatchContext = {
   firstOffset: '0',
   firstTimestamp: '0',
   maxTimestamp: '0',
@@ -14,4 +14,4 @@ const CONTEXT: BatchContext = {
 }
 
 export const fetchedRecord = (offset: bigint, of: { key?: Buffer | null; value?: Buffer | null } = {}, context: Partial<BatchContext> = {}): FetchedRecord =>
-  new FetchedRecord(offset, 1, of.key ?? null, of.value ?? null, [], { ...CONTEXT, ...context })
+  new FetchedRecord(offset, 1, of.key ?? null, of.value ?? null, [], { ...BATCH, ...context })

@@ -1,11 +1,12 @@
 /** A real S3 server (versitygw) on a free loopback port; null where none is there, an error where one is required. */
 import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findS3Server } from '../../infra/deploy/s3/fetch.ts'
 import { until } from './until.ts'
+import { freePort } from './free-port.ts'
 
 export const OWNER = '123456789012'
 export const SECRET = 'a-secret-of-the-tests'
@@ -16,14 +17,6 @@ export interface TestS3Server {
   readonly endpoint: string
   readonly port: number
   stop(): Promise<void>
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise<void>((resolve) => server.close(() => resolve()))
-  return port
 }
 
 function answers(port: number): Promise<boolean> {

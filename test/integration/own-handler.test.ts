@@ -1,18 +1,10 @@
 /** A handler of somebody else, as the README shows it: from the page to records, with the commands it names. */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import test from 'ava'
 import { ROOT, siteInFolder, sluice, startSluice } from '../helpers/site.ts'
 import { until } from '../helpers/until.ts'
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
+import { freePort } from '../helpers/free-port.ts'
 
 test('own handler: the one of the README runs as it stands there, once `run` has said how its topics are made', async (t) => {
   t.timeout(180_000)

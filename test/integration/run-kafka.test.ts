@@ -1,23 +1,15 @@
 /** One process per function on one host, with the commands of the README and one site file. */
 import { readFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import test from 'ava'
 import type { ProcessStatus } from '../../cli/site-status.ts'
 import { kafkaForTests } from '../helpers/kafka.ts'
 import { ROOT, siteInFolder, sluice, startSluice } from '../helpers/site.ts'
 import { until } from '../helpers/until.ts'
+import { freePort } from '../helpers/free-port.ts'
 
 const kafka = await kafkaForTests()
 const kafkaTest = kafka === null ? test.skip : test
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 kafkaTest('run: the three commands of the README run beside each other on one host, ps finds every one of them, and no longer those that ended', async (t) => {
   t.timeout(240_000)

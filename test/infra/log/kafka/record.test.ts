@@ -4,21 +4,17 @@ import test from 'ava'
 import { rawHeaders } from '../../../../infra/log/kafka/kafkajs.ts'
 import { decodeRecord, type BatchContext } from '../../../../infra/log/kafka/record.ts'
 import type { LogHeaders } from '../../../../schemas/log.ts'
+import { BATCH } from '../../../fakes/fetched-record.ts'
 
 const require = createRequire(import.meta.url)
 const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => { readonly buffer: Buffer }
 const Decoder = require('kafkajs/src/protocol/decoder') as new (buffer: Buffer) => { readVarIntBytes(): Buffer }
 
 const context = (more: Partial<BatchContext> = {}): BatchContext => ({
+  ...BATCH,
   firstOffset: '9007199254740993',
   firstTimestamp: '1760000000000',
   maxTimestamp: '1760000009999',
-  lastOffsetDelta: 0,
-  timestampType: 0,
-  producerId: '-1',
-  inTransaction: false,
-  isControlBatch: false,
-  magicByte: 2,
   ...more,
 })
 
