@@ -170,6 +170,8 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
       const owner = [...owners, ...zombies].find((other) => other.process === process)
       const position = owner?.running?.status().position ?? null
       if (owner !== undefined && (owner.endSeen === null || position === null || position < owner.endSeen)) count.early++
+      // Its clock is set right before it reads its tick again.
+      if (process.skewMs > PARAMETERS.windowMs && chance(0.3)) process.skewMs = upTo(41) - 20
     },
   }
 
@@ -417,8 +419,8 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
       zombies.push(owner)
     } else if (fate < 0.85) handOver(owner)
     else if (fate < 0.93) owner.process.sleepUntilMs = log.nowMs + upTo(150)
-    // A time server sets its clock right.
-    else owner.process.skewMs = upTo(41) - 20
+    // A time server sets its clock right, or wrong.
+    else owner.process.skewMs = chance(0.3) ? upTo(HOUR_MS) : upTo(41) - 20
     const left = vacant.at(-1)
     if (left !== undefined && (profile === 'lossy' || profile === 'growth') && chance(0.6)) wipe(left.stage, left.partition)
     if (left !== undefined && profile === 'reset' && fate < 0.7 && chance(0.5)) reset(left.stage, left.partition)
