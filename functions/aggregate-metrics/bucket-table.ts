@@ -6,13 +6,19 @@
  */
 
 const SLOTS_MIN = 64
+/** A table so many times larger than what it held is not kept. */
+const SPARE = 4
 
-/** Pairs and their counts, side by side. */
+/** Pairs and their counts, side by side, at the places below `size`. */
 export interface Pairs {
+  readonly size: number
   readonly numbers: Int32Array
   readonly buckets: Int32Array
   readonly counts: Float64Array
 }
+
+/** What `all` fills: one for all tables, as it is read at once. */
+let told: Pairs = { size: 0, numbers: new Int32Array(0), buckets: new Int32Array(0), counts: new Float64Array(0) }
 
 export class BucketTable {
   /** How many pairs. */
@@ -27,9 +33,8 @@ export class BucketTable {
     this.counts = new Float64Array(slots)
   }
 
-  /** Slots for as many pairs and a quarter more. */
   get slots(): number {
-    return Math.max(SLOTS_MIN, 2 ** Math.ceil(Math.log2(2.5 * this.size + 1)))
+    return this.counts.length
   }
 
   /** `number` ≥ 0; `bucket` any int32. */
@@ -56,10 +61,11 @@ export class BucketTable {
     if (this.size > 0) this.rebuild(this.counts.length, steps)
   }
 
-  /** All pairs, in no order that means anything. */
+  /** All pairs, in no order that means anything. They stand until the next call, of whatever table. */
   all(): Pairs {
     const { pairs, counts, size } = this
-    const all = { numbers: new Int32Array(size), buckets: new Int32Array(size), counts: new Float64Array(size) }
+    if (told.counts.length < size) told = { size, numbers: new Int32Array(2 * size), buckets: new Int32Array(2 * size), counts: new Float64Array(2 * size) }
+    const all = { ...told, size }
     let at = 0
     for (let slot = 0; at < size; slot++) {
       const owner = pairs[2 * slot] as number
@@ -71,12 +77,23 @@ export class BucketTable {
     return all
   }
 
-  private rebuild(slots: number, steps: number): void {
-    const { pairs, counts } = this
-    this.pairs = new Int32Array(2 * slots)
-    this.counts = new Float64Array(slots)
+  /** Itself, without its pairs; a smaller one where that will do for as many again and a quarter more. Nothing else may go on with this one. */
+  emptied(): BucketTable {
+    const slots = Math.max(SLOTS_MIN, 2 ** Math.ceil(Math.log2(2.5 * this.size + 1)))
+    if (slots * SPARE < this.counts.length) return new BucketTable(slots)
+    this.pairs.fill(0)
     this.size = 0
-    for (let slot = 0; slot < counts.length; slot++)
-      if (pairs[2 * slot] !== 0) this.add((pairs[2 * slot] as number) - 1, (pairs[2 * slot + 1] as number) >> steps, counts[slot] as number)
+    return this
+  }
+
+  private rebuild(slots: number, steps: number): void {
+    const { size, numbers, buckets, counts } = this.all()
+    if (slots === this.counts.length) this.pairs.fill(0)
+    else {
+      this.pairs = new Int32Array(2 * slots)
+      this.counts = new Float64Array(slots)
+    }
+    this.size = 0
+    for (let i = 0; i < size; i++) this.add(numbers[i] as number, (buckets[i] as number) >> steps, counts[i] as number)
   }
 }

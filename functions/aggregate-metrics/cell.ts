@@ -6,6 +6,7 @@
  */
 import type { Codecs } from '../../schemas/codec.ts'
 import type { WindowPartial } from '../../schemas/records.ts'
+import type { BucketTable } from './bucket-table.ts'
 import type { CellFacts } from './cell-key.ts'
 import { writeColumns } from './contributor-columns.ts'
 import { Contributors } from './contributors.ts'
@@ -44,6 +45,7 @@ export class Cell {
   last = NaN
   lastMs = -Infinity
   private readonly histogram = new ExponentialHistogram()
+  private readonly table: BucketTable
   private readonly contributors: Contributors
   /** By number: 1 = has a value here. */
   private hasDevice = new Uint8Array(0)
@@ -53,7 +55,8 @@ export class Cell {
   constructor(facts: CellFacts, roster: Roster, contributorsMax: number) {
     this.facts = facts
     this.roster = roster
-    this.contributors = new Contributors(contributorsMax, roster.slots)
+    this.table = roster.takeTable()
+    this.contributors = new Contributors(contributorsMax, this.table)
   }
 
   /** Adds what was taken of a record for this cell, by the numbers of its roster. */
@@ -84,13 +87,14 @@ export class Cell {
     contributors.addAll(taken, histogram.scale)
   }
 
-  /** What a partial says of it. */
+  /** What a partial says of it. Its last act: the next window of the roster goes on with its table. */
   aggregate(sourcePartition: number, codecs: Codecs): Aggregate {
     const { contributors, roster } = this
     const histogram = this.histogram.toRecord()
-    roster.slots = contributors.slots
     const present = contributors.present(roster.contributors.sorted())
     const devices = roster.devices.sorted().filter((number) => this.hasDevice[number] === 1)
+    const columns = writeColumns(contributors, present, histogram.offset, histogram.scale, histogram.counts.length)
+    roster.giveTable(this.table)
     return {
       count: this.count,
       sum: this.sum,
@@ -100,7 +104,7 @@ export class Cell {
       lastMs: this.lastMs,
       histogram,
       members: roster.members(sourcePartition, present, devices, codecs),
-      ...writeColumns(contributors, present, histogram.offset, histogram.scale, histogram.counts.length),
+      ...columns,
       contributorOverflow: this.isOverflown || contributors.isOverflown,
     }
   }

@@ -68,7 +68,7 @@ export function writeColumns(contributors: Contributors, numbers: readonly numbe
   })
   // Sorted by bucket, then dealt out to the contributors in that order: each has its own in ascending order, whatever the table's.
   const pairs = contributors.buckets(scale)
-  const total = pairs.counts.length
+  const total = pairs.size
   const order = new Int32Array(total)
   const starts = new Int32Array(width + 1)
   for (let i = 0; i < total; i++) {

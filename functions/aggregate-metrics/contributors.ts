@@ -25,14 +25,10 @@ export class Contributors {
   /** That of the table. */
   private scale = SCALE_MAX
 
-  /** `slots` of the table to begin with: those it had at the end of a window like this one. */
-  constructor(max: number, slots?: number) {
+  /** `table` is empty. */
+  constructor(max: number, table = new BucketTable()) {
     this.max = max
-    this.table = new BucketTable(slots)
-  }
-
-  get slots(): number {
-    return this.table.slots
+    this.table = table
   }
 
   /** Makes room for the numbers below `numbers`. */
@@ -74,7 +70,7 @@ export class Contributors {
     return this.columns[number * WIDTH + COUNT] as number
   }
 
-  /** Who has how many values in which bucket, at `scale`, the cell's last. */
+  /** Who has how many values in which bucket, at `scale`, the cell's last. As `BucketTable.all`. */
   buckets(scale: number): Pairs {
     this.fall(scale)
     return this.table.all()

@@ -2,10 +2,11 @@
  * Who a cell's values come from, numbered: the same contributors and devices from window to window.
  *
  * Owns: numbers for the names of a cell (a name keeps its number, so a row knows its number once a shape, not once a window), their order by name, and
- * the members of a window as bytes, encoded anew only when they are others than last time.
+ * the members of a window as bytes, encoded anew only when they are others than last time; and the tables that its windows hand on.
  * What is emitted depends on who was in the window alone, never on whom a roster has seen before (W3): members stand in the order of their names.
  */
 import type { Codecs } from '../../schemas/codec.ts'
+import { BucketTable } from './bucket-table.ts'
 import { PLACE, type FoldPlan } from './fold-plan.ts'
 
 /** A roster is begun anew after so many emissions, so that whoever is long gone is forgotten. */
@@ -48,10 +49,19 @@ const areSame = (a: readonly number[], b: readonly number[]): boolean => {
 export class Roster {
   readonly contributors: Names = new Names()
   readonly devices: Names = new Names()
-  /** What a window like the last one needs of `Contributors`. */
-  slots: number | undefined = undefined
+  /** Of windows that are over: as many as were ever open at once. */
+  private readonly tables: BucketTable[] = []
   private readonly encoded = new Map<number, Encoded>()
   private emissions = 0
+
+  /** An empty table, of the size that an earlier window needed. */
+  takeTable(): BucketTable {
+    return this.tables.pop() ?? new BucketTable()
+  }
+
+  giveTable(table: BucketTable): void {
+    this.tables.push(table.emptied())
+  }
 
   /** Writes the numbers of a plan's cell into its places; once, unless another roster wrote there since. */
   number(plan: FoldPlan, at: number): void {

@@ -53,10 +53,19 @@ function unionOf(of: readonly CellMembers[], contributorsMax: number): Union {
   return { of, contributors, places: of.map((members) => Int32Array.from(members.contributors, (id) => places.get(id) ?? -1)), devices: devices.size, isOverflown }
 }
 
+/** A row of buckets per contributor: one memory for all merges, of which each fills as much as it needs. */
+let rows = new Float64Array(0)
+
+function emptyRows(places: number): Float64Array {
+  if (rows.length < places) rows = new Float64Array(2 * places)
+  else rows.fill(0, 0, places)
+  return rows
+}
+
 /** Contributors' numbers by place: a row of buckets each, from the merged histogram's offset on. */
 function factsOf(slots: readonly CellPartial[], { contributors, places }: Union, offset: number, scale: number, width: number): ContributorFact[] {
   const n = contributors.length
-  const [sums, counts, ends, buckets] = [new Float64Array(n), new Float64Array(n), new Int32Array(n), new Float64Array(n * width)]
+  const [sums, counts, ends, buckets] = [new Float64Array(n), new Float64Array(n), new Int32Array(n), emptyRows(n * width)]
   slots.forEach(({ partial, columns }, slot) => {
     const { histogram } = partial
     const shift = histogram.scale - scale

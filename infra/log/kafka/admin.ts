@@ -4,12 +4,11 @@
  * Owns: the settings of a topic as our `TopicSpec`/`TopicInfo`, and the question whether we may write to one. The broker looks at our rights before
  * it looks for the partition, so a record for a partition that cannot be is refused for one reason or the other, and never written.
  */
-import kafkajs from 'kafkajs'
 import type { Admin } from 'kafkajs'
 import type { LogAdmin, PartitionRange, TopicInfo, TopicSpec } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { creationRefused, kafkaError, typeOf } from './errors.ts'
-import { createClient, createCluster, type Cluster, type Connection } from './kafkajs.ts'
+import { ConfigResourceTypes, createClient, createCluster, type Cluster, type Connection } from './kafkajs.ts'
 import { askLeaders, leaderOffsets, partitionsOf, PASSING_BOUND_MS, whilePassing } from './leaders.ts'
 
 const CREATE_TIMEOUT_MS = 15_000
@@ -33,7 +32,7 @@ async function infos(admin: Admin, prefix: string): Promise<TopicInfo[]> {
     admin.describeConfigs({
       includeSynonyms: false,
       resources: names.map((name) => ({
-        type: kafkajs.ConfigResourceTypes.TOPIC,
+        type: ConfigResourceTypes.TOPIC,
         name,
         configNames: ['message.timestamp.type', 'cleanup.policy', 'retention.ms', 'max.message.bytes'],
       })),

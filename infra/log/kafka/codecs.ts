@@ -5,12 +5,9 @@
  * and snappy (raw, or in blocks as the Java client writes it) through lz4-napi and snappy, which are platform packages and so optional: without them
  * SLU_LOG_CODEC. We write none of the two. What unpacks to more than `UNPACKED_BYTES_MAX` is refused with SLU_LOG_BATCH_TOO_LARGE before it is in memory.
  */
-// Before kafkajs itself.
-import './crc32c.ts'
 import { createRequire } from 'node:module'
 import { gzip, unzip, zstdCompress, zstdDecompress } from 'node:zlib'
 import { promisify } from 'node:util'
-import kafkajs from 'kafkajs'
 import type * as Lz4Package from 'lz4-napi'
 import type * as SnappyPackage from 'snappy'
 import { SluiceError } from '../../../schemas/errors.ts'
@@ -113,11 +110,14 @@ type Pack = (encoder: { readonly buffer: Buffer }) => Promise<Buffer>
 const [packGzip, packZstd] = [promisify<Buffer, Buffer>(gzip), promisify<Buffer, Buffer>(zstdCompress)]
 const packNone: Pack = () => Promise.reject(new SluiceError('SLU_INTERNAL', 'nothing is written in this codec'))
 
-const { CompressionCodecs, CompressionTypes } = kafkajs
-const install = (type: number, compress: Pack, decompress: Unpack): void => {
-  CompressionCodecs[type as keyof typeof CompressionCodecs] = () => ({ compress, decompress })
+const { Codecs, Types } = require('kafkajs/src/protocol/message/compression') as {
+  Codecs: Record<number, () => object>
+  Types: Readonly<Record<'GZIP' | 'Snappy' | 'LZ4' | 'ZSTD', number>>
 }
-install(CompressionTypes.GZIP, ({ buffer }) => packGzip(buffer), ofPlatform(promisify(unzip)))
-install(CompressionTypes.ZSTD, ({ buffer }) => packZstd(buffer), ofPlatform(promisify(zstdDecompress)))
-install(CompressionTypes.LZ4, packNone, unpackLz4)
-install(CompressionTypes.Snappy, packNone, unpackSnappy)
+const install = (type: number, compress: Pack, decompress: Unpack): void => {
+  Codecs[type] = () => ({ compress, decompress })
+}
+install(Types.GZIP, ({ buffer }) => packGzip(buffer), ofPlatform(promisify(unzip)))
+install(Types.ZSTD, ({ buffer }) => packZstd(buffer), ofPlatform(promisify(zstdDecompress)))
+install(Types.LZ4, packNone, unpackLz4)
+install(Types.Snappy, packNone, unpackSnappy)

@@ -77,6 +77,7 @@ const BY_TLS: readonly (readonly [RegExp, ErrorCode, (at: string) => string])[] 
     (at) => `that of ${at} is of no authority known here (log.kafka.tls.caFile)`,
   ],
   [/^FOREIGN_HTTP$/, 'SLU_LOG_LISTENER', (at) => `${at} speaks HTTP`],
+  [/^FOREIGN_BYTES$/, 'SLU_LOG_LISTENER', (at) => `${at} does not speak Kafka`],
   [/^FOREIGN_TLS$/, 'SLU_LOG_LISTENER', (at) => `${at} speaks TLS, log.kafka.tls is not set`],
   [/^EPROTO$|^ERR_SSL_WRONG_VERSION_NUMBER$/, 'SLU_LOG_LISTENER', (at) => `${at} does not speak TLS, log.kafka.tls is set`],
   [/^ERR_(SSL|TLS)_/, 'SLU_LOG_LISTENER', (at) => `${at} and we agree on no way of speaking TLS`],

@@ -1,7 +1,7 @@
 /**
  * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): with those named below the only file that reaches into its internals.
  *
- * Owns: the protocol layer (Cluster, subscriptions, assignments) as small interfaces; the request queue's timer repair; headers to send; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
+ * Owns: the protocol layer (Cluster, subscriptions, assignments) as small interfaces; the request queue's timer repair; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
  * - The request queue re-arms a 1 ms timer for ever (upstream #1751): ours is armed only while something waits or throttling is on.
  *   Idle cost of a member: 44 → 7 ms of CPU per second.
@@ -10,7 +10,7 @@
  * - An address that accepts a connection and closes it, or never answers, as a proxy does whose broker is away, is asked again and again, and no
  *   other of the bootstrap list: only a connection *error* makes it look elsewhere. What fails while connecting is one here.
  * - One topic whose settings we may not see fails the whole question for settings: its answer stays beside the others'.
- * And on the socket: an answer that is none of Kafka's becomes an error that says what it is.
+ * Under it `socket.ts`: whole answers, and an error for what is none of Kafka's.
  * Beside them, `crc32c.ts`: the checksum of what is sent, by native code; `codecs.ts`: what batches are compressed with; `fetch-response.ts`: the answer to
  * a fetch, partition by partition; `record.ts`: the records in it; `metadata.ts`: the metadata, without a topic that is gone.
  * Over 300 lines because nothing else may reach in there.
@@ -19,12 +19,14 @@
 // Before kafkajs itself.
 import './crc32c.ts'
 import './codecs.ts'
+import './produce-request.ts'
+import './record.ts'
 import { createRequire } from 'node:module'
 import kafkajs from 'kafkajs'
-import type { ISocketFactory, ICustomPartitioner, Kafka as KafkaClient, KafkaConfig, Message } from 'kafkajs'
-import type { LogHeaders } from '../../../schemas/log.ts'
+import type { ICustomPartitioner, Kafka as KafkaClient, KafkaConfig, Message } from 'kafkajs'
 import { withoutGoneTopics } from './metadata.ts'
 import type { FetchedRecord } from './record.ts'
+import { connectSocket } from './socket.ts'
 
 const require = createRequire(import.meta.url)
 
@@ -108,8 +110,7 @@ const { MemberAssignment, MemberMetadata } = require('kafkajs/src/consumer/assig
   }
 }
 const { createLogger } = require('kafkajs/src/loggers') as { createLogger(options: { level: number; logCreator: () => () => void }): unknown }
-const defaultSockets = require('kafkajs/src/network/socketFactory') as () => ISocketFactory
-const ConnectionClass = require('kafkajs/src/network/connection') as { prototype: { connect(): Promise<unknown> } }
+const ConnectionClass = require('kafkajs/src/network/connection') as { prototype: { connect(): Promise<unknown>; processData(this: object, answer: Buffer): void } }
 const RequestQueue = require('kafkajs/src/network/requestQueue') as { prototype: { scheduleCheckPendingRequests(): void } }
 const { KafkaJSGroupCoordinatorNotFound: GroupCoordinatorNotFound } = require('kafkajs/src/errors') as { KafkaJSGroupCoordinatorNotFound: new (message: string) => Error }
 
@@ -132,6 +133,18 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function scheduleOnlyWhenN
     },
     throttledMs > 0 ? throttledMs : THROTTLE_CHECK_MS,
   )
+}
+
+interface Collecting {
+  bytesBuffered: number
+  readonly chunks: Buffer[]
+}
+const { processData } = ConnectionClass.prototype
+
+/** As upstream, which keeps an empty rest of the answer before and makes one buffer of the two. */
+ConnectionClass.prototype.processData = function processAlone(this: Collecting, answer: Buffer): void {
+  if (this.bytesBuffered === 0) this.chunks.length = 0
+  processData.call(this, answer)
 }
 
 const connecting = new WeakMap<object, Promise<unknown>>()
@@ -203,18 +216,6 @@ for (const version of [0, 1, 2]) {
   }
 }
 
-/**
- * Headers for kafkajs' record encoder, in order and with repeats. The encoder walks the keys of an object and maps over a list of values per
- * key: one key whose list maps to all pairs keeps what an object would lose.
- */
-export function rawHeaders(headers: LogHeaders | undefined): Message['headers'] {
-  if (headers === undefined || headers.length === 0) return undefined
-  const pairs = headers.map(([key, value]) => ({ key, value }))
-  const values: unknown[] = []
-  Object.defineProperty(values, 'map', { value: () => pairs })
-  return { all: values } as unknown as Message['headers']
-}
-
 export interface Connection {
   readonly brokers: readonly string[]
   readonly clientId: string
@@ -230,36 +231,6 @@ export const RETRY = { initialRetryTime: 100, maxRetryTime: 500, retries: 10 } a
 export const TRANSACTION_RETRY = { initialRetryTime: 20, maxRetryTime: 500, retries: 20 } as const
 
 const CONNECTION_TIMEOUT_MS = 3000
-/** While a broker is away, each request that gives up on it leaves a listener on the socket that is connecting: they go with the socket. */
-const SOCKET_LISTENERS_MAX = 1000
-
-/** The listener is no Kafka listener, or one that speaks TLS; `code` says which. */
-class ForeignAnswer extends Error {
-  readonly code: 'FOREIGN_HTTP' | 'FOREIGN_TLS'
-
-  constructor(code: ForeignAnswer['code']) {
-    super(code === 'FOREIGN_HTTP' ? 'the answer is HTTP' : 'the answer to plain text is a TLS alert')
-    this.code = code
-  }
-}
-
-const TLS_ALERT = Buffer.from([0x15, 0x03])
-
-/** What the first bytes of an answer give away. A Kafka answer begins with its length: as one, these would be more than 300 MB. */
-function foreign(first: Buffer): ForeignAnswer['code'] | null {
-  if (first.subarray(0, 5).equals(Buffer.from('HTTP/'))) return 'FOREIGN_HTTP'
-  return first.subarray(0, 2).equals(TLS_ALERT) ? 'FOREIGN_TLS' : null
-}
-
-/** kafkajs takes any first bytes for a length and waits; whoever sent them hangs up, which looks like a broker that is away. */
-const socketFactory: ISocketFactory = (options) => {
-  const socket = defaultSockets()(options).setMaxListeners(SOCKET_LISTENERS_MAX)
-  socket.prependOnceListener('data', (first: Buffer) => {
-    const code = foreign(first)
-    if (code !== null) socket.destroy(new ForeignAnswer(code))
-  })
-  return socket
-}
 const REQUEST_TIMEOUT_MS = 30_000
 
 /** kafkajs' public client, silent: what matters reaches the caller as an error. */
@@ -270,7 +241,7 @@ export function createClient(connection: Connection): KafkaClient {
     connectionTimeout: connection.connectionTimeoutMs ?? CONNECTION_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     logLevel: kafkajs.logLevel.NOTHING,
-    socketFactory,
+    socketFactory: connectSocket,
     retry: RETRY,
     ...(connection.ssl === undefined ? {} : { ssl: connection.ssl }),
     ...(connection.sasl === undefined ? {} : { sasl: connection.sasl }),
@@ -283,7 +254,7 @@ export function createCluster(connection: Connection, isolationLevel: 0 | 1): Cl
     logger: createLogger({ level: 0, logCreator: () => () => {} }),
     retry: RETRY,
     offsets: new Map(),
-    socketFactory,
+    socketFactory: connectSocket,
     brokers: connection.brokers,
     ssl: connection.ssl,
     sasl: connection.sasl,
@@ -317,6 +288,6 @@ export function decodeAssignment(bytes: Buffer): Readonly<Record<string, readonl
   return (bytes.length === 0 ? null : MemberAssignment.decode(bytes))?.assignment ?? {}
 }
 
-export const { CompressionTypes } = kafkajs
+export const { CompressionTypes, ConfigResourceTypes } = kafkajs
 
 export type { ICustomPartitioner, KafkaClient, Message }

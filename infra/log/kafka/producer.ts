@@ -7,15 +7,17 @@
  * Two things kafkajs does when a leader moves between its tries are made good here: it asks the partitioner anew (a record's place is kept), and it leaves
  * out what moved to a broker that has answered before, as if it had been written (what came back without an offset is sent again).
  */
-import type { Appended, LogProducer, OutRecord } from '../../../schemas/log.ts'
+import type { Appended, LogHeaders, LogProducer, OutRecord } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { partitionOf } from '../partitioner.ts'
 import { kafkaError, typeOf } from './errors.ts'
-import { CompressionTypes, createClient, rawHeaders, RETRY, type Connection, type ICustomPartitioner, type Message } from './kafkajs.ts'
+import { CompressionTypes, createClient, RETRY, type Connection, type ICustomPartitioner, type Message } from './kafkajs.ts'
 
 interface Placed extends Message {
   /** Where our partitioner put it; needed to tell the offset. */
   placed?: number
+  /** In their order, with repeats (`produce-request.ts`). */
+  readonly headerList?: LogHeaders
 }
 
 interface Waiting {
@@ -60,11 +62,10 @@ export const createPartitioner: ICustomPartitioner = () => {
 export function topicMessages(records: readonly OutRecord[]): { readonly topics: TopicMessages[]; readonly placed: Placed[] } {
   const byTopic = new Map<string, Placed[]>()
   const placed = records.map((record): Placed => {
-    const headers = rawHeaders(record.headers)
     const message: Placed = {
       key: record.key,
       value: record.value,
-      ...(headers === undefined ? {} : { headers }),
+      ...(record.headers === undefined ? {} : { headerList: record.headers }),
       ...(record.partition === undefined ? {} : { partition: record.partition }),
       ...(record.timestampMs === undefined ? {} : { timestamp: String(record.timestampMs) }),
     }

@@ -14,8 +14,8 @@ function expected(added: Added, steps = 0): Map<string, number> {
 }
 
 function told(table: BucketTable): Map<string, number> {
-  const { numbers, buckets, counts } = table.all()
-  return new Map([...numbers].map((number, i) => [`${number}/${buckets[i]}`, counts[i] as number]))
+  const { size, numbers, buckets, counts } = table.all()
+  return new Map([...numbers.subarray(0, size)].map((number, i) => [`${number}/${buckets[i]}`, counts[i] as number]))
 }
 
 const sorted = (map: Map<string, number>) => [...map].sort(([a], [b]) => (a < b ? -1 : 1))
@@ -40,9 +40,18 @@ test('bucket-table: every pair is counted, none twice, whatever the growth and t
   )
 })
 
-test('bucket-table: room asked for by what one like it held is enough, and comes down again', (t) => {
+test('bucket-table: emptied it holds nothing of before, keeps the room it needed, and gives back what it does not need any more', (t) => {
   const table = new BucketTable()
   for (let i = 0; i < 1000; i++) table.add(i, -i, 1)
-  t.is(table.slots, 4096)
-  t.is(new BucketTable(table.slots).slots, 64)
+  t.is(table.slots, 2048)
+  const again = table.emptied()
+  t.is(again, table)
+  t.is(again.size, 0)
+  t.is(again.all().size, 0)
+  again.add(7, -7, 3)
+  t.deepEqual(told(again), new Map([['7/-7', 3]]))
+  const smaller = again.emptied()
+  t.not(smaller, again)
+  t.is(smaller.slots, 64)
+  t.is(smaller.all().size, 0)
 })

@@ -58,7 +58,7 @@ test('contributor-columns: counts of any size come back exactly, in as few bytes
     [2 ** 53 - 1, 8],
   ] as const) {
     const table = contributors()
-    table.buckets = () => ({ numbers: Int32Array.of(0, 1), buckets: Int32Array.of(10, 8), counts: Float64Array.of(most, 1) })
+    table.buckets = () => ({ size: 2, numbers: Int32Array.of(0, 1), buckets: Int32Array.of(10, 8), counts: Float64Array.of(most, 1) })
     const fields = writeColumns(table, [1, 0], 8, SCALE_MAX, 3)
     t.is(fields.bucketCounts.length, 1 + 2 * width)
     t.deepEqual([...readColumns(fields, 2, { ...histogram, counts: [1, 0, most] }).bucketCounts], [1, most])

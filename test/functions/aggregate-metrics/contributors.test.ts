@@ -14,8 +14,8 @@ function add(c: Contributors, number: number, value: number, index: number, scal
   c.addAll(taken, scale)
 }
 const buckets = (c: Contributors, number: number, scale: number): Record<number, number> => {
-  const { numbers, buckets: indexes, counts } = c.buckets(scale)
-  return Object.fromEntries([...numbers].flatMap((one, i) => (one === number ? [[indexes[i] as number, counts[i] as number]] : [])))
+  const { size, numbers, buckets: indexes, counts } = c.buckets(scale)
+  return Object.fromEntries([...numbers.subarray(0, size)].flatMap((one, i) => (one === number ? [[indexes[i] as number, counts[i] as number]] : [])))
 }
 
 test('contributors: buckets follow the histogram down to its scale, those counted last too', (t) => {

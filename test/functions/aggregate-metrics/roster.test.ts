@@ -36,3 +36,13 @@ test('roster: it is worn out one day, so that those long gone are forgotten', (t
   roster.members(0, [], [], codecs)
   t.true(roster.isWornOut())
 })
+
+test('roster: a window goes on with the table of one that is over, and finds it empty', (t) => {
+  const roster = new Roster()
+  const [first, second] = [roster.takeTable(), roster.takeTable()]
+  t.not(first, second)
+  first.add(1, 1, 1)
+  roster.giveTable(first)
+  t.is(roster.takeTable(), first)
+  t.is(first.size, 0)
+})

@@ -80,6 +80,7 @@ const BY_SOCKET: readonly (readonly [code: string, is: ErrorCode, words: RegExp]
   ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'SLU_LOG_LISTENER', /no way of speaking TLS/],
   ['FOREIGN_TLS', 'SLU_LOG_LISTENER', /speaks TLS/],
   ['FOREIGN_HTTP', 'SLU_LOG_LISTENER', /speaks HTTP/],
+  ['FOREIGN_BYTES', 'SLU_LOG_LISTENER', /does not speak Kafka/],
   ['ECONNRESET', 'SLU_LOG_CLOSED', /behind a proxy/],
   ['EPIPE', 'SLU_LOG_CLOSED', /behind a proxy/],
 ]

@@ -4,7 +4,12 @@ import test from 'ava'
 import { createClient, decodeAssignment } from '../../../../infra/log/kafka/kafkajs.ts'
 
 const require = createRequire(import.meta.url)
-const Connection = require('kafkajs/src/network/connection') as new (options: object) => { connect(): Promise<unknown>; disconnect(): Promise<unknown> }
+const Connection = require('kafkajs/src/network/connection') as new (options: object) => {
+  connect(): Promise<unknown>
+  disconnect(): Promise<unknown>
+  processData(answer: Buffer): void
+  requestQueue: object
+}
 const RequestQueue = require('kafkajs/src/network/requestQueue') as new (options: object) => {
   scheduleCheckPendingRequests(): void
   throttleCheckTimeoutId: unknown
@@ -85,4 +90,23 @@ test('kafkajs: two requests that find a connection closed open it once, or a soc
   await new Promise((resolve) => server.close(resolve))
   t.is(atOnce, 1)
   t.is(opened.length, 2)
+})
+
+test('kafkajs: an answer that comes whole is taken as it is, never copied, also behind another', (t) => {
+  const quiet = (): void => {}
+  const logger = { namespace: () => ({ debug: quiet, error: quiet, info: quiet, warn: quiet }) }
+  const connection = new Connection({ host: '127.0.0.1', port: 1, logger, connectionTimeout: 1, requestTimeout: 1 })
+  const taken: Buffer[] = []
+  connection.requestQueue = { fulfillRequest: ({ payload }: { payload: Buffer }) => taken.push(payload) }
+  const answers = [1, 2, 3].map((id) => {
+    const answer = Buffer.allocUnsafeSlow(10)
+    answer.set([0, 0, 0, 6, 0, 0, 0, id, 7, id])
+    return answer
+  })
+  for (const answer of answers) connection.processData(answer)
+  t.deepEqual(
+    taken,
+    [1, 2, 3].map((id) => Buffer.from([7, id])),
+  )
+  for (const [i, payload] of taken.entries()) t.is(payload.buffer, answers[i]?.buffer as ArrayBuffer)
 })
