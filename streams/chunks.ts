@@ -27,7 +27,8 @@ export function slices(records: readonly LogRecord[], readTo: bigint, spanMs: nu
   let bytes = 0
   let newestMs = sinceMs
   let headMs = sinceMs
-  for (const [i, record] of records.entries()) {
+  for (let i = 0; i < records.length; i++) {
+    const record = records[i] as LogRecord
     newestMs = Math.max(newestMs, Math.min(record.timestampMs, nowMs))
     if (i === from) headMs = newestMs
     bytes += recordBytes(record)

@@ -67,8 +67,8 @@ export interface Opened {
   readonly nextOffset: bigint | 'start'
 }
 
-/** A record with its logical topic name. */
-export const localise = (record: LogRecord, topicPrefix: string): LogRecord => (topicPrefix === '' ? record : { ...record, topic: record.topic.slice(topicPrefix.length) })
+/** A record of the logical `topic`, under that name. */
+export const localise = (record: LogRecord, topic: string): LogRecord => (record.topic === topic ? record : { ...record, topic })
 
 /** Of logical topics. */
 const partitionCounts =
@@ -103,7 +103,7 @@ function hasWindowMetadata(definition: AnyFunction, metadata: string): boolean {
 async function readRows(parts: MemberParts, topic: string, partitions: readonly number[] | 'all', take: (row: LogRecord) => void): Promise<void> {
   const tail = await parts.reader.open({ topic: parts.topicPrefix + topic, partitions, from: 'start', committedOnly: true, untilEnd: true })
   try {
-    for await (const batch of tail) for (const record of batch.records) take(localise(record, parts.topicPrefix))
+    for await (const batch of tail) for (const record of batch.records) take(localise(record, topic))
   } finally {
     await tail.close()
   }

@@ -264,7 +264,7 @@ export function createRunner(options: RunnerOptions): Runner {
     const first = records[0]
     const fresh = takenTo === null || first === undefined || first.offset >= takenTo ? records : records.filter((record) => record.offset >= takenTo)
     one.takenTo = readTo
-    one.running.take(topicPrefix === '' ? fresh : fresh.map((record) => localise(record, topicPrefix)), readTo)
+    one.running.take(topicPrefix === '' ? fresh : fresh.map((record) => localise(record, one.topic)), readTo)
     applyLimits(one)
   }
 
