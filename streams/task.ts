@@ -32,6 +32,8 @@ import type { Leavings, TransactionalSink } from './transactional-sink.ts'
 import { createRetries } from './retries.ts'
 import { outcomeOf, retryDelayMs } from './retry.ts'
 
+/** Records begun in one turn of the event loop: handlers that answer at once would else hold it until all that was fetched is done (T3). */
+const BEGUN_MAX = 1000
 /** How long an aborted handler may still answer. */
 const ABORT_GRACE_MS = 1000
 /** Operation name of the messaging conventions. */
@@ -446,12 +448,21 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   /** C5: work waits, and the pool of the function has no place for it. */
   const waitsForPlace = (): boolean => !isBlocked() && order.waiting() > 0 && share.isRefused()
 
+  /** Since the loop last turned. */
+  let begun = 0
+  const turned = (): void => {
+    const isWaiting = begun === BEGUN_MAX
+    begun = 0
+    if (isWaiting) pump()
+  }
+
   const pump = (): void => {
-    while (!isBlocked() && order.hasNext() && share.take()) {
+    while (begun < BEGUN_MAX && !isBlocked() && order.hasNext() && share.take()) {
+      if (begun++ === 0) clock.setTimer(0, turned)
       const work = order.next() as Work<T>
       track(() => run(work))
     }
-    if (!isBlocked() && order.hasNext()) share.wait()
+    if (begun < BEGUN_MAX && !isBlocked() && order.hasNext()) share.wait()
     else share.rest()
   }
 

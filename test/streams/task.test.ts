@@ -392,3 +392,26 @@ test('task: what a try wrote into its record, the next try and the dead letter d
   t.deepEqual(new Set(seen), new Set(['a0 a0 a']))
   t.deepEqual([w.sent[0]?.value, w.sent[0]?.key], [Buffer.from('a0'), Buffer.from('a')])
 })
+
+test('task: handlers that answer at once give the thread back every thousand records, and all are handled (T3)', async (t) => {
+  const w = partitionWorld()
+  const handled: string[] = []
+  const { definition } = stage({
+    handle: (value) => {
+      handled.push(value)
+      return Promise.resolve([])
+    },
+  })
+  const partition = open(w, definition)
+  const keys = Array.from({ length: 2500 }, (_, i) => `k${i % 7}-`)
+  take(partition, keys)
+  await settle()
+  const begun: number[] = [handled.length]
+  // Of another: its turn comes between.
+  w.clock.setTimer(0, () => begun.push(handled.length))
+  await w.clock.advance(0)
+  begun.push(handled.length)
+  t.deepEqual(begun, [1000, 2000, 2500])
+  t.deepEqual(partition.uncommitted(), { nextOffset: 2500n, metadata: '' })
+  t.is(partition.load().records, 0)
+})
