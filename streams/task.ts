@@ -462,7 +462,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       const work = order.next() as Work<T>
       track(() => run(work))
     }
-    if (begun < BEGUN_MAX && !isBlocked() && order.hasNext()) share.wait()
+    if (!isBlocked() && order.hasNext()) share.wait()
     else share.rest()
   }
 

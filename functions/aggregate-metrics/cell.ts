@@ -5,6 +5,7 @@
  * sums are added in the order of the log, so a replay gives the same bytes (W3).
  */
 import type { Codecs } from '../../schemas/codec.ts'
+import { SluiceError } from '../../schemas/errors.ts'
 import type { WindowPartial } from '../../schemas/records.ts'
 import type { BucketTable } from './bucket-table.ts'
 import type { CellFacts } from './cell-key.ts'
@@ -45,7 +46,8 @@ export class Cell {
   last = NaN
   lastMs = -Infinity
   private readonly histogram = new ExponentialHistogram()
-  private readonly table: BucketTable
+  /** Null once it was given back. */
+  private table: BucketTable | null
   private readonly contributors: Contributors
   /** By number: 1 = has a value here. */
   private hasDevice = new Uint8Array(0)
@@ -87,15 +89,14 @@ export class Cell {
     contributors.addAll(taken, histogram.scale)
   }
 
-  /** What a partial says of it. Its last act: the next window of the roster goes on with its table. */
+  /** What a partial says of it. Its last act, which throws a second time: the next window of the roster goes on with its table. */
   aggregate(sourcePartition: number, codecs: Codecs): Aggregate {
-    const { contributors, roster } = this
+    const { contributors, roster, table } = this
+    if (table === null) throw new SluiceError('SLU_INTERNAL', `${this.facts.key}: a window said twice what it counted`)
     const histogram = this.histogram.toRecord()
     const present = contributors.present(roster.contributors.sorted())
     const devices = roster.devices.sorted().filter((number) => this.hasDevice[number] === 1)
-    const columns = writeColumns(contributors, present, histogram.offset, histogram.scale, histogram.counts.length)
-    roster.giveTable(this.table)
-    return {
+    const said = {
       count: this.count,
       sum: this.sum,
       min: this.min,
@@ -104,9 +105,12 @@ export class Cell {
       lastMs: this.lastMs,
       histogram,
       members: roster.members(sourcePartition, present, devices, codecs),
-      ...columns,
+      ...writeColumns(contributors, present, histogram.offset, histogram.scale, histogram.counts.length),
       contributorOverflow: this.isOverflown || contributors.isOverflown,
     }
+    this.table = null
+    roster.giveTable(table)
+    return said
   }
 
   /** `hasDevice` with room for the numbers below `numbers`. */

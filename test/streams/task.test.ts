@@ -1,7 +1,7 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
 import { defineFunction, type Emit, type TaskContext, type TaskFunction } from '../../streams/define-function.ts'
-import { createPlaces } from '../../streams/places.ts'
+import { createPlaces, type Places } from '../../streams/places.ts'
 import { createTaskPartition } from '../../streams/task.ts'
 import { codecs, partitionWorld, settle, valueOf, type PartitionWorld } from '../helpers/partition-environment.ts'
 import { record } from '../helpers/records.ts'
@@ -31,8 +31,8 @@ function stage(more: Partial<TaskFunction<string>> = {}) {
   return { calls, definition, values }
 }
 
-function open(w: PartitionWorld, definition: TaskFunction<string>, placesMax = 10) {
-  const places = createPlaces(placesMax, () => partition.pump())
+function open(w: PartitionWorld, definition: TaskFunction<string>, placesMax = 10, shared?: Places) {
+  const places = shared ?? createPlaces(placesMax, () => partition.pump())
   const context = { site: 's', codecs, nowMs: () => w.clock.nowMs() }
   const partition = createTaskPartition({
     definition,
@@ -414,4 +414,23 @@ test('task: handlers that answer at once give the thread back every thousand rec
   t.deepEqual(begun, [1000, 2000, 2500])
   t.deepEqual(partition.uncommitted(), { nextOffset: 2500n, metadata: '' })
   t.is(partition.load().records, 0)
+})
+
+test('task: a partition that gave the thread back with work left waits for its fair share, and no other takes it (B6)', async (t) => {
+  const [quick, slow] = [partitionWorld(), partitionWorld()]
+  const hanging = stage({ concurrency: 100 })
+  const { definition } = stage({ concurrency: 100, handle: () => Promise.resolve([]) })
+  const opened: ReturnType<typeof open>[] = []
+  const places = createPlaces(8, () => opened.forEach((partition) => partition.pump()))
+  opened.push(open(quick, definition, 8, places), open(slow, hanging.definition, 8, places))
+  const keys = (n: number): string[] => Array.from({ length: n }, (_, i) => `k${i}-`)
+  await settle()
+  take(opened[0] as ReturnType<typeof open>, keys(3000))
+  for (let i = 0; i < 20; i++) await Promise.resolve()
+  take(opened[1] as ReturnType<typeof open>, keys(50))
+  await settle()
+  t.true((opened[0]?.load().records ?? 0) > 0)
+  t.true(hanging.calls.length <= 4, `${hanging.calls.length} of 8 places`)
+  await quick.clock.advance(0)
+  t.is(opened[0]?.load().records, 0)
 })

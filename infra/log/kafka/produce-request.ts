@@ -5,7 +5,8 @@
  * Owns: the layout of a produce request of version 3 to 7 and of the batches in it. Why not kafkajs': it writes every record, batch, partition, topic and
  * request into buffers of their own, which it doubles and fills with zeros: 15 bytes of memory for one that is sent, and headers only as an object, which
  * loses their order and repeats. It groups by partition with a new list per record.
- * Byte for byte what kafkajs writes, but for the times of a batch whose records bring their own: kafkajs sorts them as texts.
+ * Byte for byte what kafkajs writes, but for what it refuses (a header of value null) and the times of a batch whose records bring their own: kafkajs sorts
+ * them as texts, and lets one that no clock has wrap around.
  */
 // Before the writer of batches, which takes the checksum.
 import './crc32c.ts'
@@ -158,10 +159,14 @@ function writeRecord(to: Buffer, at: number, index: number, { body, delta, key, 
   return next
 }
 
+/** What a number holds exactly: a time beyond it, which no clock has and a foreign producer may claim, would fail all that is sent with it (D6). */
+const timeOf = (text: string | undefined, nowMs: number): number =>
+  text === undefined ? nowMs : Math.trunc(Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Number(text))))
+
 /** One record batch. The first record's time is its base; records without one get `nowMs`. */
 export async function batchOf({ messages, firstSequence = 0 }: Batch, request: ProduceRequest, nowMs: number): Promise<Buffer> {
   const compression = (request.compression ?? 0) & CODEC_MASK
-  const times = messages.map(({ timestamp }) => Number(timestamp ?? nowMs))
+  const times = messages.map(({ timestamp }) => timeOf(timestamp, nowMs))
   const firstMs = times[0] ?? nowMs
   const records = messages.map((message, i) => sized(message, i, (times[i] as number) - firstMs))
   const size = records.reduce((sum, { body }) => sum + sizeOfVarint(body) + body, 0)
@@ -249,4 +254,5 @@ export function byPartition({ topic, partitionMetadata, messages, partitioner }:
 replaceModule('kafkajs/src/protocol/request', framed)
 replaceModule('kafkajs/src/producer/groupMessagesPerPartition', byPartition)
 // Its batches know nothing of `headerList`.
-if (!replaceModule('kafkajs/src/protocol/requests/produce/v3/request', produce)) throw new Error('something was sent before produce-request.ts was loaded')
+if (!replaceModule('kafkajs/src/protocol/requests/produce/v3/request', produce))
+  throw new Error('kafkajs has sent something before the Kafka driver was loaded, which repairs it: load the driver first')

@@ -36,11 +36,15 @@ function foreign(length: Buffer): ForeignAnswer {
   return new ForeignAnswer(length[0] === 0x15 && length[1] === 0x03 ? 'FOREIGN_TLS' : 'FOREIGN_BYTES')
 }
 
-/** Takes the bytes of one socket as they come. Returns a function that throws `ForeignAnswer`; `onAnswer` is given length and all. */
+/**
+ * Takes the bytes of one socket as they come; `onAnswer` is given length and all. What it returns throws: `ForeignAnswer` where the first answer is none,
+ * which no waiting mends; later an error like that of any connection.
+ */
 export function answersOf(onAnswer: (answer: Buffer) => void): (bytes: Uint8Array) => void {
   const length = Buffer.alloc(LENGTH_BYTES)
   let answer = length
   let filled = 0
+  let isKafka = false
   return (bytes) => {
     for (let at = 0; at < bytes.length;) {
       const taken = Math.min(answer.length - filled, bytes.length - at)
@@ -50,7 +54,7 @@ export function answersOf(onAnswer: (answer: Buffer) => void): (bytes: Uint8Arra
       if (filled < answer.length) return
       if (answer === length) {
         const size = length.readInt32BE()
-        if (size < 0 || size > ANSWER_BYTES_MAX) throw foreign(length)
+        if (size < 0 || size > ANSWER_BYTES_MAX) throw isKafka ? new RangeError(`an answer of ${size} bytes`) : foreign(length)
         answer = Buffer.allocUnsafe(LENGTH_BYTES + size)
         answer.set(length)
         if (size > 0) continue
@@ -58,6 +62,7 @@ export function answersOf(onAnswer: (answer: Buffer) => void): (bytes: Uint8Arra
       const whole = answer
       answer = length
       filled = 0
+      isKafka = true
       onAnswer(whole)
     }
   }
@@ -81,7 +86,7 @@ export const connectSocket: ISocketFactory = ({ host, port, ssl, onConnect }) =>
     },
   }
   // kafkajs gives null where there is no TLS; Node's types lack `onread` of `tls.connect`.
-  const secure = ssl as ConnectionOptions | null
+  const secure = (ssl as ConnectionOptions | null | undefined) ?? null
   const name = isIP(host) === 0 ? { servername: host } : {}
   const options = { host, port, onread }
   const socket = secure === null ? connect(options, onConnect) : connectTls({ ...name, ...secure, ...options }, onConnect)

@@ -40,9 +40,20 @@ test('cell: a value of a contributor beyond the bound still counts in the cell, 
   const cell = newCell(1)
   add(cell, 1, 0, 'a', 'd1')
   add(cell, 2, 1, 'b', 'd2')
-  t.like(saidOf(cell), { count: 2, sum: 3, contributorOverflow: true, deviceIds: ['d1', 'd2'] })
+  const said = saidOf(cell)
+  t.like(said, { count: 2, sum: 3, contributorOverflow: true, deviceIds: ['d1', 'd2'] })
   t.deepEqual(
-    saidOf(cell).contributorFacts.map((f) => [f.id, f.sum]),
+    said.contributorFacts.map((f) => [f.id, f.sum]),
     [['a', 1]],
   )
+})
+
+test('cell: it says once what it counted; asked again it fails rather than say it without its buckets', (t) => {
+  const roster = new Roster()
+  const cell = newCell(10, roster)
+  add(cell, 1, 0, 'a', 'd')
+  saidOf(cell)
+  t.throws(() => saidOf(cell), { message: /SLU_INTERNAL.*twice/ })
+  // And its table was handed on once.
+  t.not(roster.takeTable(), roster.takeTable())
 })

@@ -97,6 +97,30 @@ test('produce request: records without a time have that of sending, records with
   t.deepEqual(await read([{ value: null, timestamp: '20000' }, { value: null, timestamp: '9000' }, { value: null }]), ['20000', now, '20000', '9000', now])
 })
 
+test('produce request: a time that no clock has, as a foreign record may claim, is sent as the nearest that has one (D6)', async (t) => {
+  for (const [given, sent] of [
+    ['9223372036854776000', Number.MAX_SAFE_INTEGER],
+    ['-9223372036854776000', Number.MIN_SAFE_INTEGER],
+    ['1760000000000.7', 1_760_000_000_000],
+  ] as const) {
+    const batch = await batchOf(
+      {
+        messages: [
+          { value: null, timestamp: given },
+          { value: null, timestamp: given },
+        ],
+      },
+      { acks: -1, timeout: 1, topicData: [] },
+      0,
+    )
+    const { firstTimestamp, maxTimestamp, records } = await RecordBatch(new Decoder(batch))
+    t.deepEqual(
+      [firstTimestamp, maxTimestamp, ...records.map(({ timestamp }) => timestamp)],
+      Array.from({ length: 4 }, () => String(sent)),
+    )
+  }
+})
+
 test('produce request: grouped by partition in order, as kafkajs does', (t) => {
   fc.assert(
     fc.property(fc.array(fc.nat(3), { maxLength: 30 }), fc.constantFrom(0, 4), (places, partitions) => {

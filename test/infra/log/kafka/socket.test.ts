@@ -39,6 +39,13 @@ test('kafka socket: what no length can be is said to be HTTP, TLS, or none of Ka
     t.is(t.throws(() => answersOf(() => t.fail())(bytes), { instanceOf: ForeignAnswer })?.code, code)
 })
 
+test('kafka socket: the same in the middle of a connection is an error of that connection, which is tried again', (t) => {
+  const take = answersOf(() => {})
+  take(answer(Buffer.from('whole')))
+  const error = t.throws(() => take(Buffer.from('HTTP/1.1')), { instanceOf: RangeError })
+  t.false(error instanceof ForeignAnswer)
+})
+
 async function served(t: ExecutionContext, serve: (socket: Socket) => void): Promise<{ readonly socket: Socket; readonly data: Buffer[]; readonly errors: Error[] }> {
   const server: Server = createServer((socket) => {
     socket.on('error', () => {})
