@@ -1,5 +1,5 @@
 /**
- * What we use of kafkajs 2.2.4, typed, with its five repairs (docs/adr/0001): with those named below the only file that reaches into its internals.
+ * What we use of kafkajs 2.2.4, typed, with its six repairs (docs/adr/0001): with those named below the only file that reaches into its internals.
  *
  * Owns: the protocol layer (Cluster, subscriptions, assignments) as small interfaces; the request queue's timer repair; connection settings. The version is pinned exactly: no exports map hides these files, and the library is frozen.
  * Repairs, each on a prototype so that the order of loading does not matter:
@@ -10,8 +10,9 @@
  * - An address that accepts a connection and closes it, or never answers, as a proxy does whose broker is away, is asked again and again, and no
  *   other of the bootstrap list: only a connection *error* makes it look elsewhere. What fails while connecting is one here.
  * - One topic whose settings we may not see fails the whole question for settings: its answer stays beside the others'.
+ * - An answer that comes whole is copied, behind the empty rest of the one before: it is taken as it is.
  * Under it `socket.ts`: whole answers, and an error for what is none of Kafka's.
- * Beside them, `crc32c.ts`: the checksum of what is sent, by native code; `codecs.ts`: what batches are compressed with; `fetch-response.ts`: the answer to
+ * Beside them, `produce-request.ts`: what is sent; `crc32c.ts`: its checksum, by native code; `codecs.ts`: what batches are compressed with; `fetch-response.ts`: the answer to
  * a fetch, partition by partition; `record.ts`: the records in it; `metadata.ts`: the metadata, without a topic that is gone.
  * Over 300 lines because nothing else may reach in there.
  * Not checked by kafkajs: the CRC of fetched batches. TCP and the broker's own check on append stand for it.
