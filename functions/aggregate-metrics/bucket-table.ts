@@ -58,7 +58,7 @@ export class BucketTable {
 
   /** Halves the resolution `steps` times. */
   coarsen(steps: number): void {
-    if (this.size > 0) this.rebuild(this.counts.length, steps)
+    if (this.size > 0) this.rebuild(this.slots, steps)
   }
 
   /** All pairs, in no order that means anything. They stand until the next call, of whatever table. */
@@ -80,7 +80,7 @@ export class BucketTable {
   /** Itself, without its pairs; a smaller one where that will do for as many again and a quarter more. Nothing else may go on with this one. */
   emptied(): BucketTable {
     const slots = Math.max(SLOTS_MIN, 2 ** Math.ceil(Math.log2(2.5 * this.size + 1)))
-    if (slots * SPARE < this.counts.length) return new BucketTable(slots)
+    if (slots * SPARE < this.slots) return new BucketTable(slots)
     this.pairs.fill(0)
     this.size = 0
     return this
@@ -88,7 +88,7 @@ export class BucketTable {
 
   private rebuild(slots: number, steps: number): void {
     const { size, numbers, buckets, counts } = this.all()
-    if (slots === this.counts.length) this.pairs.fill(0)
+    if (slots === this.slots) this.pairs.fill(0)
     else {
       this.pairs = new Int32Array(2 * slots)
       this.counts = new Float64Array(slots)

@@ -123,6 +123,8 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
   const random = seededRandom(seed * 2654435761)
   const chance = (p: number): boolean => random() < p
   const upTo = (n: number): number => Math.floor(random() * n)
+  /** How far a clock that a time server has set right is off. */
+  const rightClockMs = (): number => upTo(41) - 20
   const pick = <T>(all: readonly T[]): T | undefined => all[upTo(all.length)]
   const log = new StepLog(random, { epochs: mutation !== 'epochs', acknowledgements: mutation !== 'acknowledgements' })
   const count = { kills: 0, zombies: 0, handovers: 0, wipes: 0, resets: 0, refused: 0, mixed: 0, early: 0, unmarked: 0, unsaid: 0 }
@@ -171,7 +173,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
       const position = owner?.running?.status().position ?? null
       if (owner !== undefined && (owner.endSeen === null || position === null || position < owner.endSeen)) count.early++
       // Its clock is set right before it reads its tick again.
-      if (process.skewMs > PARAMETERS.windowMs && chance(0.3)) process.skewMs = upTo(41) - 20
+      if (process.skewMs > PARAMETERS.windowMs && chance(0.3)) process.skewMs = rightClockMs()
     },
   }
 
@@ -207,7 +209,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     log.epochs.set(key, epoch)
     const committed = handed(key, stage)
     const topic = stage === 1 ? 'in' : 'partials'
-    const process = new StepProcess(log, chance(0.1) ? upTo(chance(0.3) ? HOUR_MS : 600) : upTo(41) - 20)
+    const process = new StepProcess(log, chance(0.1) ? upTo(chance(0.3) ? HOUR_MS : 600) : rightClockMs())
     const isOther = isForeign(committed)
     const definition = isOther ? foreign(stage) : functionOf(stage)
     const commit = (entries: Parameters<typeof process.commit>[1]): Promise<void> => {
@@ -420,7 +422,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     } else if (fate < 0.85) handOver(owner)
     else if (fate < 0.93) owner.process.sleepUntilMs = log.nowMs + upTo(150)
     // A time server sets its clock right, or wrong.
-    else owner.process.skewMs = chance(0.3) ? upTo(HOUR_MS) : upTo(41) - 20
+    else owner.process.skewMs = chance(0.3) ? upTo(HOUR_MS) : rightClockMs()
     const left = vacant.at(-1)
     if (left !== undefined && (profile === 'lossy' || profile === 'growth') && chance(0.6)) wipe(left.stage, left.partition)
     if (left !== undefined && profile === 'reset' && fate < 0.7 && chance(0.5)) reset(left.stage, left.partition)
@@ -473,7 +475,7 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
   }
 
   // Calm: the owners that there are finish; the clock runs on until idleness has closed every window.
-  if (chance(0.5)) for (const owner of owners) owner.process.skewMs = upTo(41) - 20
+  if (chance(0.5)) for (const owner of owners) owner.process.skewMs = rightClockMs()
   for (const { run } of deadlines) run()
   deadlines = []
   for (const zombie of zombies) kill(zombie)
