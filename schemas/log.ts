@@ -200,7 +200,8 @@ export interface LogDriver {
   readonly name: 'kafka' | 'embedded' | 'memory'
   readonly capabilities: LogCapabilities
   /** One member of `group`. Groups begin at the start of the log unless committed (C7). */
-  consumer(options: { group: string; topics: readonly string[]; bytesInFlightMax?: number; sessionMs?: number }): LogConsumer
+  /** `bytesInFlightMax` bounds a delivery; one of a partition aims at no more than `recordsInFlightMax` records (C6). */
+  consumer(options: { group: string; topics: readonly string[]; bytesInFlightMax?: number; recordsInFlightMax?: number; sessionMs?: number }): LogConsumer
   producer(): LogProducer
   /** Resolves once every earlier holder of `name` is refused. */
   fencedProducer(name: string): Promise<FencedProducer>

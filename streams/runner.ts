@@ -105,6 +105,8 @@ export function createRunner(options: RunnerOptions): Runner {
   const sessionMs = options.limits?.sessionMs ?? 30_000
   const stats: RunnerStats = { in: 0, out: 0, late: 0, deadLetters: 0, skipped: 0, windowsClosed: 0, retries: 0, rebalances: 0 }
   const owned = new Map<string, Owned>()
+  /** The same, for who is asked for every place that comes free. */
+  let inTurn: readonly Owned[] = []
   const context: FunctionContext = { site: options.site, codecs: options.codecs, nowMs: () => clock.nowMs() }
   const stopping = new AbortController()
   const inputs = definition.inputs.map((topic) => topicPrefix + topic)
@@ -167,6 +169,7 @@ export function createRunner(options: RunnerOptions): Runner {
     const topic = brokerTopic.slice(topicPrefix.length)
     const one: Owned = { topic, brokerTopic, partition, epoch, abort: new AbortController(), running: null, isPaused: false, blockedBy: null, stalledBy: null, takenTo: null }
     owned.set(nameOf(assignment), one)
+    inTurn = [...owned.values()]
     return one
   }
 
@@ -247,6 +250,7 @@ export function createRunner(options: RunnerOptions): Runner {
       showBlocked(one, null)
       one.abort.abort(new SluiceError('SLU_LOG_STALE_EPOCH', `${one.topic}/${one.partition}`))
     }
+    inTurn = [...owned.values()]
     await Promise.all(which.map((one) => one.running?.close() ?? Promise.resolve()))
   }
 
@@ -386,7 +390,7 @@ export function createRunner(options: RunnerOptions): Runner {
     ready.catch(() => undefined)
     const places = createPlaces(definition.kind === 'task' || definition.kind === 'lambda' ? definition.concurrency : 1, () => {
       // In turns: the partition that is asked first gets the place, so another one is first each time.
-      const all = [...owned.values()]
+      const all = inTurn
       turn++
       for (let i = 0; i < all.length; i++) all[(turn + i) % all.length]?.running?.pump()
     })
@@ -396,7 +400,13 @@ export function createRunner(options: RunnerOptions): Runner {
     const spanMs = definition.kind === 'map' && definition.alignWithinMs !== undefined ? definition.alignWithinMs / 2 : null
     const aligned = spanMs === null ? null : { alignment: createAlignment(spanMs, clock.nowMs), spanMs }
     parts = { definition, context, driver, producer, reader, topicPrefix, partitionsOf, places, aligned, hash, ready }
-    consumer = driver.consumer({ group, topics: inputs, bytesInFlightMax: bytesMax, ...(options.limits?.sessionMs === undefined ? {} : { sessionMs }) })
+    consumer = driver.consumer({
+      group,
+      topics: inputs,
+      bytesInFlightMax: bytesMax,
+      recordsInFlightMax: recordsMax,
+      ...(options.limits?.sessionMs === undefined ? {} : { sessionMs }),
+    })
     committer = createCommitter(consumer, telemetry)
     lastCommitMs = lastMetricsMs = lastIdleProofMs = clock.nowMs()
     everySoOften()

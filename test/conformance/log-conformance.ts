@@ -444,6 +444,16 @@ function flowChecks(check: Check): void {
     await member.consumer.stop()
   })
 
+  check('flow: of small records a delivery brings no more than recordsInFlightMax and one batch (C6)', 1, async (t, { driver, topic, group, send }) => {
+    const [batchRecords, count] = [100, 8000]
+    for (let n = 0; n < count; n += batchRecords) await send(...Array.from({ length: batchRecords }, () => ({ value: Buffer.alloc(60) })))
+    const sizes: number[] = []
+    const member = await join(driver, { group, topic, recordsInFlightMax: 2000, onRecords: (_self, _at, _epoch, records) => sizes.push(records.length) })
+    await wait(() => member.records().length === count, 'all of them')
+    t.true(Math.max(...sizes) <= 2000 + batchRecords, `deliveries of ${sizes.join(', ')} records`)
+    await member.consumer.stop()
+  })
+
   check('flow: an offset the log no longer holds stops that partition with SLU_LOG_TRUNCATED, others go on (C7)', 2, async (t, { log, driver, topic, group, send }) => {
     await send(...numbered(5), ...numbered(5, 5).map((record) => ({ ...record, partition: 1 })))
     const first = await join(driver, { group, topic })

@@ -28,6 +28,7 @@ export interface MemberOptions {
   readonly group: string
   readonly topic: string
   readonly bytesInFlightMax?: number
+  readonly recordsInFlightMax?: number
   readonly startAt?: (assignments: readonly Assignment[]) => readonly StartAt[]
   readonly onAssigned?: () => Promise<void>
   readonly onRevoked?: (member: Member, partitions: readonly TopicPartition[]) => Promise<void>
@@ -39,8 +40,9 @@ const fromCommitted = (assignments: readonly Assignment[]): StartAt[] =>
 
 /** Joins the group and resolves when `start` has. */
 export async function join(driver: LogDriver, options: MemberOptions): Promise<Member> {
-  const { group, topic, bytesInFlightMax } = options
-  const consumer = driver.consumer({ group, topics: [topic], ...(bytesInFlightMax === undefined ? {} : { bytesInFlightMax }) })
+  const { group, topic, bytesInFlightMax, recordsInFlightMax } = options
+  const limits = { ...(bytesInFlightMax === undefined ? {} : { bytesInFlightMax }), ...(recordsInFlightMax === undefined ? {} : { recordsInFlightMax }) }
+  const consumer = driver.consumer({ group, topics: [topic], ...limits })
   const epochs = new Map<number, number>()
   const member: Member = {
     consumer,

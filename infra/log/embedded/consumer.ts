@@ -27,6 +27,7 @@ export interface ConsumerOptions {
   readonly group: string
   readonly topics: readonly string[]
   readonly bytesInFlightMax?: number
+  readonly recordsInFlightMax?: number
   readonly sessionMs?: number
 }
 
@@ -37,6 +38,7 @@ export class LocalConsumer implements LogConsumer, GroupMember {
   private readonly onClosed: () => void
   private readonly groupName: string
   private readonly bytesInFlightMax: number
+  private readonly recordsInFlightMax: number
   private readonly owned = new Map<string, Owned>()
   private group: Group | null = null
   private events: ConsumerEvents | null = null
@@ -51,6 +53,7 @@ export class LocalConsumer implements LogConsumer, GroupMember {
     this.groupName = options.group
     this.topics = options.topics
     this.bytesInFlightMax = options.bytesInFlightMax ?? Number.MAX_SAFE_INTEGER
+    this.recordsInFlightMax = options.recordsInFlightMax ?? Number.MAX_SAFE_INTEGER
     this.sessionMs = options.sessionMs ?? 45_000
   }
 
@@ -187,8 +190,9 @@ export class LocalConsumer implements LogConsumer, GroupMember {
       if (from >= endOffset) continue
       this.owned.delete(id)
       this.owned.set(id, owned)
-      const limits = this.log.limits()
-      const fetched = this.log.store.fetch(owned.at, from, endOffset, { ...limits, bytesMax: Math.min(limits.bytesMax, this.bytesInFlightMax) })
+      const { recordsMax, bytesMax } = this.log.limits()
+      const limits = { recordsMax: Math.min(recordsMax, this.recordsInFlightMax), bytesMax: Math.min(bytesMax, this.bytesInFlightMax) }
+      const fetched = this.log.store.fetch(owned.at, from, endOffset, limits)
       owned.position = fetched.readTo
       this.wake()
       this.events.records(owned.at, owned.epoch, fetched.records, fetched.readTo)

@@ -54,7 +54,7 @@ export function createKafkaDriver(options: KafkaOptions): LogDriver {
   return {
     name: 'kafka',
     capabilities: { transactions: true, commitMetadata: true, perPartitionPause: 'native', codecs: ['gzip', 'zstd', 'lz4', 'snappy'] },
-    consumer: ({ group, topics, bytesInFlightMax, sessionMs }) =>
+    consumer: ({ group, topics, bytesInFlightMax, recordsInFlightMax, sessionMs }) =>
       track(
         (onClose) =>
           new GroupMember({
@@ -64,6 +64,7 @@ export function createKafkaDriver(options: KafkaOptions): LogDriver {
             topics,
             sessionMs: sessionMs ?? options.sessionMs ?? SESSION_MS,
             bytesInFlightMax: bytesInFlightMax ?? BYTES_IN_FLIGHT_MAX,
+            recordsInFlightMax: recordsInFlightMax ?? Infinity,
             onClose,
           }),
         (member) => member.stop(),

@@ -4,21 +4,24 @@
  * Owns: positions, per-partition pause, one request in flight per leader, leadership moves (new metadata, no rejoin), truncation (C7), back-off: of a leader
  * that does not answer, and of a partition that is refused or holds a batch that cannot be read, while the others go on (B6, D6).
  * Stages of a turn: which partitions does this leader have that are not paused → fetch → hand over in the order of the answer.
- * Invariants: C4 (a partition that was removed or added anew gets nothing of an older fetch), C6 (a request asks for at most `bytesMax`; a paused
- * partition is not asked for, and what was under way for it is thrown away and asked for again), fairness (kafkajs shuffles the partitions of
- * a request, KIP-74).
+ * Invariants: C4 (a partition that was removed or added anew gets nothing of an older fetch), C6 (a request asks for at most `bytesMax`, and of a partition
+ * for as many bytes as `recordsMax` of its records lately had; a paused partition is not asked for, and what was under way for it is thrown away and
+ * asked for again), fairness (kafkajs shuffles the partitions of a request, KIP-74).
  */
 import type { LogRecord, TopicPartition } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { typeOf } from './errors.ts'
-import { readFetched, refusalOf, unreadOf } from './fetch-response.ts'
+import { ANSWER_BYTES_MAX, firstBytesMax, nextBytesMax, waitMs } from './fetch-limits.ts'
+import { readFetched, refusalOf, sizeOf, unreadOf } from './fetch-response.ts'
 import type { Broker, Cluster, FetchedPartition } from './kafkajs.ts'
-import type { FetchedRecord } from './record.ts'
+import { logRecordOf } from './record.ts'
 
 export interface FetchLoopOptions {
   readonly cluster: Cluster
   readonly committedOnly: boolean
   readonly bytesMax: number
+  /** Records of one partition that a request should bring at most, by the size that its records had; Infinity = as many as there are. */
+  readonly recordsMax: number
   readonly onFetched: (tp: TopicPartition, records: readonly LogRecord[], readTo: bigint) => void
   readonly onTruncated: (tp: TopicPartition, error: SluiceError) => void
   /** What keeps one partition from being read, each time it is met; null = it was read again. The loop goes on trying. */
@@ -32,6 +35,8 @@ export interface FetchLoopOptions {
 interface Position extends TopicPartition {
   next: bigint
   end: bigint | null
+  /** Asked for at once. */
+  bytesMax: number
   isPaused: boolean
   isHeld: boolean
   /** Tries in a row that brought nothing but an error. */
@@ -40,28 +45,13 @@ interface Position extends TopicPartition {
   rest: NodeJS.Timeout | null
 }
 
-const PARTITION_BYTES_MAX = 1 << 20
-const WAIT_MS = 500
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 1000
 /** Of a batch that cannot be read: asked for again only because it may be gone, by retention or by hand. */
 const UNREAD_BACKOFF_MAX_MS = 30_000
-
 const METADATA = 'metadata'
 const leaderName = (nodeId: number): string => `leader ${nodeId}`
-
 const keyOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
-
-const toRecord = ({ topic, partition }: TopicPartition, { offsetValue, timestampMs, appendMs, key, value, headerList }: FetchedRecord): LogRecord => ({
-  topic,
-  partition,
-  offset: offsetValue,
-  timestampMs,
-  appendMs,
-  key,
-  value,
-  headers: headerList,
-})
 
 export class FetchLoop {
   readonly #options: FetchLoopOptions
@@ -72,6 +62,7 @@ export class FetchLoop {
   /** Leaders whose newest request failed. */
   readonly #failing = new Set<number>()
   #isStopped = false
+  #pausedAtMs = -Infinity
   #backoffMs = BACKOFF_MIN_MS
   #retryTimer: NodeJS.Timeout | null = null
 
@@ -82,7 +73,8 @@ export class FetchLoop {
   add(tp: TopicPartition, next: bigint): void {
     this.#forget(tp)
     const isPaused = this.#paused.has(keyOf(tp))
-    this.#positions.set(keyOf(tp), { topic: tp.topic, partition: tp.partition, next, end: null, isPaused, isHeld: false, stalls: 0, rest: null })
+    const bytesMax = Math.min(firstBytesMax(this.#options.recordsMax), this.#options.bytesMax)
+    this.#positions.set(keyOf(tp), { topic: tp.topic, partition: tp.partition, next, end: null, bytesMax, isPaused, isHeld: false, stalls: 0, rest: null })
     this.#wake()
   }
 
@@ -101,6 +93,7 @@ export class FetchLoop {
     this.#paused.add(keyOf(tp))
     const position = this.#positions.get(keyOf(tp))
     if (position !== undefined) position.isPaused = true
+    this.#pausedAtMs = performance.now()
   }
 
   resume(tp: TopicPartition): void {
@@ -212,22 +205,24 @@ export class FetchLoop {
   async #fetch(broker: Broker, mine: readonly Position[]): Promise<void> {
     const topics = [...new Set(mine.map((p) => p.topic))]
     const asked = new Map(mine.map((p) => [keyOf(p), { position: p, at: p.next }]))
+    const maxBytes = Math.min(ANSWER_BYTES_MAX, this.#options.bytesMax)
     const { responses } = await broker.fetch({
-      maxWaitTime: WAIT_MS,
+      maxWaitTime: waitMs(this.#paused.size === 0 ? null : performance.now() - this.#pausedAtMs),
       minBytes: 1,
-      maxBytes: this.#options.bytesMax,
+      maxBytes,
       isolationLevel: this.#options.committedOnly ? 1 : 0,
       topics: topics.map((topic) => ({
         topic,
-        partitions: mine
-          .filter((p) => p.topic === topic)
-          .map((p) => ({ partition: p.partition, fetchOffset: p.next.toString(), maxBytes: Math.min(PARTITION_BYTES_MAX, this.#options.bytesMax) })),
+        partitions: mine.filter((p) => p.topic === topic).map((p) => ({ partition: p.partition, fetchOffset: p.next.toString(), maxBytes: p.bytesMax })),
       })),
     })
+    const came = responses.flatMap(({ partitions }) => partitions).reduce((sum, fetched) => sum + (sizeOf(fetched)?.bytes ?? 0), 0)
     for (const { topicName, partitions } of responses)
       for (const fetched of partitions) {
         const entry = asked.get(keyOf({ topic: topicName, partition: fetched.partition }))
-        if (entry !== undefined) this.#take(entry.position, entry.at, fetched)
+        if (entry === undefined) continue
+        this.#take(entry.position, entry.at, fetched)
+        this.#learn(entry.position, fetched, maxBytes - came)
       }
   }
 
@@ -254,9 +249,15 @@ export class FetchLoop {
     if (read.readTo > position.end) position.end = read.readTo
     this.#options.onFetched(
       { topic: position.topic, partition: position.partition },
-      read.messages.map((m) => toRecord(position, m)),
+      read.messages.map((m) => logRecordOf(position, m)),
       read.readTo,
     )
+  }
+
+  /** `room` = bytes that the answer could still have held: nothing that came of a partition with more was then too large for what was asked. */
+  #learn(position: Position, fetched: FetchedPartition, room: number): void {
+    const isCut = position.end !== null && position.next < position.end && position.bytesMax <= room
+    position.bytesMax = Math.min(this.#options.bytesMax, nextBytesMax(position.bytesMax, sizeOf(fetched), isCut, this.#options.recordsMax))
   }
 
   #refused(position: Position, refusal: Error): void {

@@ -42,6 +42,7 @@ interface Unread {
 const UNREAD: unique symbol = Symbol('sluice.unread')
 /** Where the batches that were read end. Not where their records do: compaction may leave nothing of a batch but its place. */
 const END: unique symbol = Symbol('sluice.end')
+const SIZE: unique symbol = Symbol('sluice.size')
 const BATCH_MAGIC = 2
 const MAGIC_AT = 16
 const ATTRIBUTES_AT = 21
@@ -58,6 +59,7 @@ async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonl
   const messages: FetchedRecord[] = []
   let used = unpacked.get(answer) ?? 0
   let end: bigint | undefined
+  const size = { records: 0, bytes: 0, largestBatch: 0 }
   while (used <= UNPACKED_BYTES_MAX && batches.canReadBytes(BATCH_BYTES_MIN)) {
     const from = batches.offset
     const offset = batches.buffer.readBigInt64BE(from)
@@ -67,6 +69,9 @@ async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonl
       end = BigInt(firstOffset) + BigInt(lastOffsetDelta) + 1n
       // Not as arguments of one call: of a hundred thousand the stack is not large enough.
       for (const record of records) messages.push(record)
+      size.records += records.length
+      size.bytes = batches.offset
+      size.largestBatch = Math.max(size.largestBatch, batches.offset - from)
       used += isPacked ? bytesOf(records) : batches.offset - from
     } catch (error) {
       // The last batch may be cut short by the limit of the fetch.
@@ -76,7 +81,7 @@ async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonl
     }
   }
   unpacked.set(answer, used)
-  return Object.assign(messages, { [END]: end })
+  return Object.assign(messages, { [END]: end, [SIZE]: size })
 }
 
 const decodeBeside: Decode = async (answer) => {
@@ -100,6 +105,19 @@ export const refusalOf = ({ errorCode = 0 }: FetchedPartition): Error | null => 
 /** Of the batch behind those that were read: why it was not. */
 export function unreadOf({ messages }: FetchedPartition): Unread | null {
   return (messages as { readonly [UNREAD]?: Unread })[UNREAD] ?? null
+}
+
+/** What the batches that were read took, as they came. */
+export interface Size {
+  readonly records: number
+  readonly bytes: number
+  readonly largestBatch: number
+}
+
+/** Null: nothing was read, or nothing that says its size. */
+export function sizeOf({ messages }: FetchedPartition): Size | null {
+  const size = (messages as { readonly [SIZE]?: Size })[SIZE]
+  return size === undefined || size.records === 0 ? null : size
 }
 
 export interface Fetched {

@@ -39,6 +39,7 @@ export interface MemberOptions {
   readonly topics: readonly string[]
   readonly sessionMs: number
   readonly bytesInFlightMax: number
+  readonly recordsInFlightMax: number
   readonly onClose: () => void
 }
 
@@ -103,6 +104,7 @@ export class GroupMember implements LogConsumer {
       cluster: this.#cluster,
       committedOnly: true,
       bytesMax: options.bytesInFlightMax,
+      recordsMax: options.recordsInFlightMax,
       onFetched: (tp, records, readTo) => this.#deliver(tp, records, readTo),
       onTruncated: (tp, error) => this.#events?.held(tp, error),
       onStalled: (tp, error) => this.#partitionStalled(tp, error),

@@ -52,6 +52,7 @@ class KafkaTail implements LogTail {
       cluster,
       committedOnly: options.committedOnly,
       bytesMax: BYTES_MAX,
+      recordsMax: Infinity,
       onFetched: (tp, records, readTo) => this.#take({ topic: tp.topic, partition: tp.partition, records, readTo }),
       onTruncated: (_tp, error) => this.#fail(error),
       onStalled: ({ partition }, error) => {

@@ -6,7 +6,7 @@
  * `timestamp` and `headers` are there in its form too, for its own consumers.
  * A length that reaches over the end makes the batch one that cannot be read; nothing is cut short in silence (D6).
  */
-import type { LogHeaders } from '../../../schemas/log.ts'
+import type { LogHeaders, LogRecord, TopicPartition } from '../../../schemas/log.ts'
 import { replaceModule } from './replace-module.ts'
 
 /** What kafkajs says of the batch; the same object for all its records. */
@@ -73,6 +73,18 @@ export class FetchedRecord {
     return headers
   }
 }
+
+/** As the rest of Sluice sees it. */
+export const logRecordOf = ({ topic, partition }: TopicPartition, { offsetValue, timestampMs, appendMs, key, value, headerList }: FetchedRecord): LogRecord => ({
+  topic,
+  partition,
+  offset: offsetValue,
+  timestampMs,
+  appendMs,
+  key,
+  value,
+  headers: headerList,
+})
 
 /** Reads front to back; of one record at a time. */
 class Cursor {

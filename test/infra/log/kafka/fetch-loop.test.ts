@@ -27,6 +27,10 @@ const nothing = new Promise<never>(() => undefined)
 
 /** A loop whose fetches are answered one by one by `answers`; after the last one the broker is silent. */
 function loop(t: ExecutionContext, ...answers: Answer[]) {
+  return loopOf(t, {}, ...answers)
+}
+
+function loopOf(t: ExecutionContext, limits: { readonly bytesMax?: number; readonly recordsMax?: number }, ...answers: Answer[]) {
   const requests: FetchRequest[] = []
   const got: string[] = []
   const problems: string[] = []
@@ -51,10 +55,12 @@ function loop(t: ExecutionContext, ...answers: Answer[]) {
     cluster,
     committedOnly: true,
     bytesMax: 1000,
+    recordsMax: Infinity,
     onFetched: (_tp, records, readTo) => got.push(`${records.map((r) => String(r.value)).join(',')}→${readTo}`),
     onTruncated: ({ partition }, error) => truncated.push(`${partition} ${error.message}`),
     onStalled: ({ partition }, error) => stalled.push(`${partition} ${error === null ? 'goes on' : (error as Error).message}`),
     onProblem: (error) => problems.push((error as Error).message),
+    ...limits,
   })
   t.teardown(() => fetch.stop())
   return { fetch, requests, got, problems, truncated, stalled, refreshed: () => refreshed }
@@ -100,6 +106,54 @@ test('fetch loop: a paused partition is not asked for, others are; resumed it go
   for (const request of l.requests) t.false(asked(request).some((a) => a.startsWith('0@')))
   l.fetch.resume(tp(0))
   t.deepEqual(l.got, ['1:0→1', '1:1→2'])
+})
+
+test('fetch loop: while a partition is paused a request is held for a part of how long it has been; with none it is held for long (B6)', async (t) => {
+  let respond = (): void => undefined
+  const held: Answer = () => new Promise((resolve) => (respond = () => resolve({ responses: [] })))
+  const l = loop(t, held, held, held, held)
+  const next = async (): Promise<number> => {
+    const count = l.requests.length
+    respond()
+    await until(() => l.requests.length > count)
+    return l.requests.at(-1)?.maxWaitTime ?? NaN
+  }
+  l.fetch.add(tp(0), 0n)
+  l.fetch.add(tp(1), 0n)
+  await until(() => l.requests.length === 1)
+  t.is(l.requests[0]?.maxWaitTime, 500)
+  l.fetch.pause(tp(0))
+  const atOnce = await next()
+  t.true(atOnce >= 5 && atOnce < 500, `${atOnce} ms`)
+  await new Promise((resolve) => setTimeout(resolve, 4 * atOnce + 100))
+  t.true((await next()) > atOnce)
+  l.fetch.resume(tp(0))
+  t.is(await next(), 500)
+})
+
+const partitionBytes = (request: FetchRequest | undefined, partition: number): number | undefined =>
+  request?.topics.flatMap((x) => x.partitions).find((p) => p.partition === partition)?.maxBytes
+
+test('fetch loop: a batch larger than what is asked for is asked for with more, unless it was for want of room that nothing came (C6)', async (t) => {
+  const behind = fetched(0, 0, 0, 9)
+  const l = loopOf(t, { bytesMax: 1 << 20, recordsMax: 100 }, answer(behind), answer(behind), answer(behind), answer(behind), answer(behind), answer(fetched(0, 0, 9)))
+  l.fetch.add(tp(0), 0n)
+  await until(() => l.requests.length === 7)
+  t.deepEqual(
+    l.requests.map((r) => partitionBytes(r, 0)),
+    [16, 17, 18, 19, 20, 20, 20].map((power) => 2 ** power),
+  )
+  const small = loopOf(t, { bytesMax: 1 << 15, recordsMax: 100 }, answer(behind), answer(behind))
+  small.fetch.add(tp(0), 0n)
+  await until(() => small.requests.length === 3)
+  t.true(small.requests.every((r) => partitionBytes(r, 0) === 1 << 15 && r.maxBytes === 1 << 15))
+})
+
+test('fetch loop: at the end of a partition nothing more is asked for than before', async (t) => {
+  const l = loopOf(t, { bytesMax: 1 << 20, recordsMax: 100 }, answer(fetched(0, 0, 0, 0)), answer(fetched(0, 0, 0, 0)))
+  l.fetch.add(tp(0), 0n)
+  await until(() => l.requests.length === 3)
+  t.true(l.requests.every((r) => partitionBytes(r, 0) === 1 << 16))
 })
 
 /** As a broker refuses one partition of a request. */
@@ -171,6 +225,7 @@ test('fetch loop: a partition without a leader is waited for, the others are rea
     },
     committedOnly: true,
     bytesMax: 1000,
+    recordsMax: Infinity,
     onFetched: () => undefined,
     onTruncated: () => t.fail('truncated'),
     onStalled: () => undefined,
@@ -196,6 +251,7 @@ test('fetch loop: a leader that fails is named each time, and is well when it an
     cluster: { ...cluster, findBroker: () => Promise.resolve(broker), findTopicPartitionMetadata: () => [{ partitionId: 0, leader: state.leader }] },
     committedOnly: true,
     bytesMax: 1000,
+    recordsMax: Infinity,
     onFetched: () => undefined,
     onTruncated: () => t.fail('truncated'),
     onStalled: () => undefined,

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import test from 'ava'
-import { readFetched, refusalOf, unreadOf } from '../../../../infra/log/kafka/fetch-response.ts'
+import { readFetched, refusalOf, sizeOf, unreadOf } from '../../../../infra/log/kafka/fetch-response.ts'
 import { UNPACKED_BYTES_MAX } from '../../../../infra/log/kafka/codecs.ts'
 import type { FetchedPartition } from '../../../../infra/log/kafka/kafkajs.ts'
 import { fetchedRecord } from '../../../fakes/fetched-record.ts'
@@ -197,4 +197,13 @@ test('fetch response: a batch of which compaction left nothing but its place mov
   t.deepEqual(readFetched(5n, alone as FetchedPartition), { messages: [], readTo: 8n })
   const read = readFetched(0n, behind as FetchedPartition)
   t.deepEqual([read?.messages.length, read?.readTo], [1, 5n])
+})
+
+test('fetch response: what the records of a partition took is known, packed as they came; null where there are none (C6)', async (t) => {
+  const [short, long, packed] = [plain(0, 'a', 'b'), plain(2, 'c'.repeat(100)), batch(0, 2, gzipSync(recordsOf(['x'.repeat(5000), 'y'])), GZIP)]
+  const [two, one, none, cut] = await answer({ batches: [short, long] }, { batches: [packed] }, { batches: [] }, { batches: [short, long.subarray(0, 40)] })
+  t.deepEqual(sizeOf(two as FetchedPartition), { records: 3, bytes: short.length + long.length, largestBatch: long.length })
+  t.deepEqual(sizeOf(one as FetchedPartition), { records: 2, bytes: packed.length, largestBatch: packed.length })
+  t.is(sizeOf(none as FetchedPartition), null)
+  t.like(sizeOf(cut as FetchedPartition), { records: 2, largestBatch: short.length })
 })

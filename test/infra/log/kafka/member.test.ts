@@ -21,6 +21,7 @@ function world(t: ExecutionContext) {
     topics: [TOPIC],
     sessionMs: SESSION_MS,
     bytesInFlightMax: 1 << 20,
+    recordsInFlightMax: Infinity,
     onClose: () => (state.isClosed = true),
   })
   const start = (): Promise<void> =>
