@@ -6,6 +6,10 @@ const TIMER_MS_MAX = 2 ** 31 - 1
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   setTimer: (delayMs, run) => {
+    if (delayMs <= TIMER_MS_MAX) {
+      const timer = setTimeout(run, Math.max(0, delayMs))
+      return () => clearTimeout(timer)
+    }
     let timer: NodeJS.Timeout
     const wait = (restMs: number): void => {
       // Node fires a longer timer at once.

@@ -30,7 +30,9 @@ const copyOf = (bytes: Buffer | null): Buffer | null => (bytes === null ? null :
  */
 export function handed(record: LogRecord, { readsOnly }: Pick<AnyFunction, 'readsOnly'>): LogRecord {
   if (readsOnly === true) return record
-  return { ...record, key: copyOf(record.key), value: copyOf(record.value), headers: record.headers.map(([name, value]) => [name, Buffer.from(value)] as const) }
+  const { topic, partition, offset, timestampMs, appendMs, key, value } = record
+  const headers = record.headers.map(([name, bytes]) => [name, Buffer.from(bytes)] as const)
+  return { topic, partition, offset, timestampMs, appendMs, key: copyOf(key), value: copyOf(value), headers }
 }
 
 /**

@@ -100,9 +100,13 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     tickRefusal = refusal
   }
 
-  /** `to` = the checkpoint behind these effects; null where they belong to no record. */
-  const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>, to: Committed | null): Promise<void> => {
-    if (transactional !== null) await transactional.write({ outgoing: effects.batches.flatMap((b) => traced(b.records, carrier)), deadLetters: effects.deadLetters }, to)
+  /** `isOfRecords`: the checkpoint is behind these effects. */
+  const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>, isOfRecords: boolean): Promise<void> => {
+    if (transactional !== null)
+      await transactional.write(
+        { outgoing: effects.batches.flatMap((b) => traced(b.records, carrier)), deadLetters: effects.deadLetters },
+        isOfRecords ? processor.checkpoint() : null,
+      )
     else if (parking !== null) await applyParking(parking, effects, carrier)
     else await applyInTurn(effects, carrier)
     stats.skipped += effects.skipped
@@ -166,7 +170,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
   const runChunk = async (chunk: Chunk): Promise<void> => {
     if (chunk.records.length === 0) {
       // Only the position moved on (control records): nothing worth a span.
-      await apply(await processChunk(chunk), {}, processor.checkpoint())
+      await apply(await processChunk(chunk), {}, true)
       position = chunk.readTo
       offer()
       return
@@ -181,7 +185,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     })
     try {
       const effects = await processChunk(chunk)
-      await apply(effects, span.carrier, processor.checkpoint())
+      await apply(effects, span.carrier, true)
       stats.in += chunk.records.length
       position = chunk.readTo
       offer()
@@ -206,7 +210,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     const isAtEnd = end !== null && position >= end && queue.length === 0
     const effects = processor.onTimer(nowMs, isAtEnd)
     if (effects.tick === undefined && effects.batches.length === 0 && effects.late.length === 0 && effects.deadLetters.length === 0 && effects.windowsClosed === 0) return
-    await apply(effects, {}, null)
+    await apply(effects, {}, false)
     if (acknowledged !== null) offer()
   }
 
@@ -216,7 +220,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
 
   const step = async (): Promise<void> => {
     if (firstEffects !== null) {
-      await apply(firstEffects, {}, null)
+      await apply(firstEffects, {}, false)
       firstEffects = null
       return
     }

@@ -1,21 +1,20 @@
 /**
  * Kind `task`: one asynchronous effect per record of a partition (T1–T3), with R1 where the function is `once`.
  *
- * Owns: which records are in flight, their deadline, abort and tries, and the low-water mark. Stages of a record: tick, cancel or too large? →
- * decode → (once: key, horizon) → waits for its key and for a place in the member's pool → (once: answered already?) → handler → emits written
+ * Owns: which records are in flight, their tries, and the low-water mark. Stages of a record: tick or cancel? → (once: decoded; key, horizon) → waits for
+ * its key and for a place in the member's pool → decoded, or parked as too large or undecodable → (once: answered already?) → handler → emits written
  * and acknowledged → done. Invariants: C1 (records finish in any order, the mark waits for the lowest), T1, T2 (one in flight per key; once:
  * per id, so a duplicate waits for the one in flight), C5 (a full pool only makes records wait), D1 (a record that waits for another try keeps
  * its key and gives its place back), D3 (while the DLQ cannot be written nothing new starts), C3 (nothing is written after `close`).
  * D4 with parking by key: what stands behind a parked record of its key is not tried but follows it to the DLQ, in order.
- * With transactional delivery each record's emits or dead letter and its offset are one transaction; a record refused at decoding waits for its turn.
- * A handler that ignores its abort is given up after `ABORT_GRACE_MS`; what it still does then is its own, its answer is not used.
+ * With transactional delivery each record's emits or dead letter and its offset are one transaction.
  * Why over 300 lines: the stages of a record share the mark, the lanes, the places and the abort of the partition; what can be told apart (lanes,
  * mark, R1, writing) stands in its own file.
  */
 import { SluiceError, asSluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
-import type { Emit, FunctionContext, TaskContext, TaskFunction } from './define-function.ts'
+import type { Emit, FunctionContext, OnceOptions, TaskContext, TaskFunction } from './define-function.ts'
 import { assertRecordSize, carrierOf, handed, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
@@ -29,13 +28,12 @@ import type { Places } from './places.ts'
 import type { Parked } from './processor.ts'
 import { behind, type Parking } from './parking.ts'
 import type { Leavings, TransactionalSink } from './transactional-sink.ts'
+import { createTaskCall, type TaskCall } from './task-call.ts'
 import { createRetries } from './retries.ts'
 import { outcomeOf, retryDelayMs } from './retry.ts'
 
 /** Records begun in one turn of the event loop: handlers that answer at once would else hold it until all that was fetched is done (T3). */
 const BEGUN_MAX = 1000
-/** How long an aborted handler may still answer. */
-const ABORT_GRACE_MS = 1000
 /** Operation name of the messaging conventions. */
 const PROCESS = 'process'
 
@@ -65,9 +63,8 @@ export interface TaskPartitionOptions<T> {
 
 interface Work<T> {
   readonly record: LogRecord
-  readonly value: T
-  /** It cannot be handled: parked when its turn comes, because offsets and keys go in order; `value` is not looked at. */
-  readonly refusal: SluiceError | null
+  /** What admitted it, where the function is `once`. Others are decoded when their turn comes: what waits is the record alone. */
+  readonly admitted: { readonly value: T } | null
   /** D4: it was its turn, and nothing of its key stood before it. */
   isLooked: boolean
   readonly id: string
@@ -76,21 +73,20 @@ interface Work<T> {
   attempt: number
   /** Tries after which it has to wait for another, those that do not count among them. */
   rests: number
-  controller: AbortController | null
+  call: TaskCall | null
   isCancelled: boolean
 }
 
 const keyOf = (record: LogRecord): string => record.key?.toString('latin1') ?? ''
-const workOf = <T>(record: LogRecord, value: T, id: string, digest: string): Work<T> => ({
+const workOf = <T>(record: LogRecord, id: string, digest: string, admitted: Work<T>['admitted']): Work<T> => ({
   record,
-  value,
-  refusal: null,
+  admitted,
   isLooked: false,
   id,
   digest,
   attempt: 0,
   rests: 0,
-  controller: null,
+  call: null,
   isCancelled: false,
 })
 
@@ -98,10 +94,18 @@ const workOf = <T>(record: LogRecord, value: T, id: string, digest: string): Wor
 export function createTaskPartition<T>(options: TaskPartitionOptions<T>): RunningPartition {
   const { definition, context, environment, sink, once, transactional, parking, abort, topic, partition } = options
   const { clock, telemetry, stats } = environment
+  const { site, codecs, nowMs } = context
   const mark = createLowWaterMark(options.start)
   const order = createKeyOrder<Work<T>>(definition.once !== undefined && definition.order === 'unordered' ? 'key' : definition.order, definition.concurrency)
   const share = options.places.join()
   const retries = createRetries(environment.retry.attemptsMax, clock.nowMs)
+  /** Handlers at work: a partition that is given up tells them. */
+  const calls = new Set<TaskCall>()
+  abort.signal.addEventListener('abort', () => {
+    for (const call of calls) call.cancel(staleEpoch(), true)
+  })
+  /** R1, of a function that is `once`: whom a cancel concerns, and when what is not done yet was appended. */
+  const isOnce = definition.once !== undefined
   const byId = new Map<string, Set<Work<T>>>()
   const appends = new Map<bigint, number>()
   const attributes = {
@@ -111,6 +115,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     [attributeNames.destination]: topic,
     [attributeNames.partition]: String(partition),
   }
+  const spanName = [PROCESS, topic].join(' ')
   let bytes = 0
   let position = options.start
   let committed = options.committed
@@ -163,7 +168,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     if (abort.signal.aborted) return
     mark.done(record.offset)
     retries.over(record)
-    appends.delete(record.offset)
+    if (isOnce) appends.delete(record.offset)
     bytes -= recordBytes(record)
   }
   const park = async (parked: Parked, attempts: number): Promise<void> => {
@@ -172,6 +177,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   }
   const finish = (work: Work<T>): void => {
     order.finish(work)
+    if (!isOnce) return
     const same = byId.get(work.id)
     same?.delete(work)
     if (same?.size === 0) byId.delete(work.id)
@@ -181,38 +187,40 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const cancel = (record: LogRecord): void => {
     for (const work of byId.get(record.key?.toString('utf8') ?? '') ?? []) {
       work.isCancelled = true
-      work.controller?.abort(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
+      work.call?.cancel(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
     }
     done(record)
   }
 
-  const decode = (record: LogRecord): T => synchronous(definition.decode(handed(record, definition), context), definition, 'decode')
-
-  /** Throws the error the record is parked with. */
-  const admit = (record: LogRecord): Work<T> => {
+  const decode = (record: LogRecord): T => {
     assertRecordSize(record, definition)
+    return synchronous(definition.decode(handed(record, definition), context), definition, 'decode')
+  }
+
+  /** R1. Throws the error the record is parked with. */
+  const admit = (record: LogRecord, rules: OnceOptions<T>): Work<T> => {
     const value = decode(record)
-    const rules = definition.once
-    if (rules === undefined) return workOf(record, value, keyOf(record), '')
     const id = rules.id(value)
     if (record.key === null || id !== record.key.toString('utf8')) throw new SluiceError('SLU_ROUTE_KEY_MISMATCH', `key is not id ${id.slice(0, 100)}`)
     const createdMs = rules.createdMs(value)
     const appendMs = appendMsOf(record)
     if (!(appendMs - createdMs <= rules.dedupeMs)) throw new SluiceError('SLU_ROUTE_STALE', `${appendMs - createdMs} ms old at append, horizon ${rules.dedupeMs} ms`)
     if (createdMs > appendMs + rules.skewMs) throw new SluiceError('SLU_ROUTE_STALE', `created ${createdMs - appendMs} ms after append`)
-    return workOf(record, value, id, rules.digest(value))
+    return workOf(record, id, rules.digest(value), { value })
   }
 
   const line = (work: Work<T>): void => {
-    const same = byId.get(work.id)
-    if (same === undefined) byId.set(work.id, new Set([work]))
-    else same.add(work)
+    if (isOnce) {
+      const same = byId.get(work.id)
+      if (same === undefined) byId.set(work.id, new Set([work]))
+      else same.add(work)
+    }
     order.add(work.record.key === null ? null : work.id, work)
   }
 
   const takeOne = (record: LogRecord): void => {
     mark.take(record.offset)
-    appends.set(record.offset, appendMsOf(record))
+    if (isOnce) appends.set(record.offset, appendMsOf(record))
     lowAppendMs = Math.max(lowAppendMs ?? 0, appendMsOf(record))
     bytes += recordBytes(record)
     stats.in++
@@ -225,63 +233,52 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       cancel(record)
       return
     }
+    if (definition.once === undefined) {
+      line(workOf(record, keyOf(record), '', null))
+      return
+    }
     try {
-      const work = admit(record)
-      if (once !== null) once.answers().took(record.offset, work.id)
+      const work = admit(record, definition.once)
+      once?.answers().took(record.offset, work.id)
       line(work)
     } catch (thrown) {
       const { error } = outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE')
-      if (transactional !== null || parking !== null) line({ ...workOf(record, undefined as T, keyOf(record), ''), refusal: error })
-      else track(() => park({ record, error, stage: 'decode' }, 1))
+      track(() => park({ record, error, stage: 'decode' }, 1))
     }
   }
 
-  /** What was decoded is of the first try: the handler may have written into it. */
-  const valueOf = ({ attempt: tries, value, record }: Work<T>): T => (tries > 1 && definition.readsOnly !== true ? decode(record) : value)
+  /** For the try to come. What was admitted is of the first one: the handler may have written into it. */
+  const decodedOf = ({ attempt: tries, admitted, record }: Work<T>): { readonly value: T } | SluiceError => {
+    if (admitted !== null && (tries === 0 || definition.readsOnly === true)) return admitted
+    try {
+      return { value: decode(record) }
+    } catch (thrown) {
+      return outcomeOf(thrown, 'SLU_RECORD_UNDECODABLE').error
+    }
+  }
 
-  /** The handler, or its deadline, whichever ends first; an aborted handler has a moment to answer by itself (R1 cancel). */
-  const execute = (work: Work<T>, carrier: Readonly<Record<string, string>>): Promise<readonly Emit[]> =>
-    new Promise((resolve, reject) => {
-      const controller = new AbortController()
-      work.controller = controller
-      const deadlineMs = clock.nowMs() + definition.deadlineMs
-      const taskContext: TaskContext = {
-        ...context,
-        signal: controller.signal,
-        deadlineMs,
-        attempt: work.attempt,
-        idempotencyKey: definition.once === undefined ? `${topic}/${partition}/${work.record.offset}` : work.id,
-        carrier,
-      }
-      let cancelTimer = clock.setTimer(definition.deadlineMs, () => controller.abort(new SluiceError('SLU_HANDLER_TIMEOUT', `${definition.deadlineMs} ms`)))
-      const onClose = (): void => controller.abort(staleEpoch())
-      const over = (): void => {
-        cancelTimer()
-        abort.signal.removeEventListener('abort', onClose)
-        work.controller = null
-      }
-      controller.signal.addEventListener('abort', () => {
-        cancelTimer()
-        cancelTimer = clock.setTimer(abort.signal.aborted ? 0 : ABORT_GRACE_MS, () => {
-          over()
-          reject(asSluiceError(controller.signal.reason, 'SLU_HANDLER_TIMEOUT'))
-        })
-      })
-      abort.signal.addEventListener('abort', onClose, { once: true })
-      if (work.isCancelled) controller.abort(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
-      const settleWith = (run: () => void): void => {
-        over()
-        run()
-      }
-      try {
-        definition.handle(valueOf(work), handed(work.record, definition), taskContext).then(
-          (emits) => settleWith(() => resolve(emits)),
-          (thrown: unknown) => settleWith(() => reject(controller.signal.aborted ? asSluiceError(thrown, 'SLU_HANDLER_TIMEOUT') : thrown)),
-        )
-      } catch (thrown) {
-        settleWith(() => reject(thrown))
-      }
-    })
+  const execute = async (work: Work<T>, value: T, carrier: Readonly<Record<string, string>>): Promise<readonly Emit[]> => {
+    const call = createTaskCall(clock, definition.deadlineMs)
+    const taskContext: TaskContext = {
+      site,
+      codecs,
+      nowMs,
+      signal: call.signal,
+      deadlineMs: clock.nowMs() + definition.deadlineMs,
+      attempt: work.attempt,
+      idempotencyKey: definition.once === undefined ? `${topic}/${partition}/${work.record.offset}` : work.id,
+      carrier,
+    }
+    work.call = call
+    calls.add(call)
+    if (work.isCancelled) call.cancel(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
+    try {
+      return await call.run(() => definition.handle(value, handed(work.record, definition), taskContext))
+    } finally {
+      calls.delete(call)
+      work.call = null
+    }
+  }
 
   const write = async (work: Work<T>, emits: readonly Emit[], carrier: Readonly<Record<string, string>>): Promise<void> => {
     const { outgoing, parked } = sortEmits(emits, work.record, definition, options.partitionCountOf)
@@ -293,12 +290,13 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     if (parking !== null) {
       const error = await parking.trySend(records)
       if (error !== null) throw error
-    } else if (once === null) await sink.send(records, undefined, work.attempt)
-    else {
+    } else if (once === null) {
+      if (records.length > 0) await sink.send(records, undefined, work.attempt)
+    } else {
       await once.answer(work.id, work.digest, work.record, records)
       stats.out += records.length
     }
-    await sink.deadLetters(parked, work.attempt)
+    if (parked.length > 0) await sink.deadLetters(parked, work.attempt)
     if (parking?.handled(work.record) === true) await parking.write({ kind: 'handled', record: work.record })
   }
 
@@ -362,7 +360,8 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
 
   /** One try. Returns whether the work is over. */
   const attempt = async (work: Work<T>): Promise<boolean> => {
-    if (work.refusal !== null) return endParked(work, work.refusal, 'decode', 1)
+    const decoded = decodedOf(work)
+    if (decoded instanceof SluiceError) return endParked(work, decoded, 'decode', Math.max(1, work.attempt))
     const known = once?.answers().lookUp(work.id, work.digest) ?? 'none'
     if (known === 'same') {
       stats.skipped++
@@ -376,18 +375,18 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     const startMs = clock.nowMs()
     telemetry.record(metricNames.queueDuration, Math.max(0, startMs - work.record.timestampMs) / 1000, attributes)
     const span = telemetry.span({
-      name: [PROCESS, topic].join(' '),
+      name: spanName,
       kind: 'consumer',
       parent: carrierOf(work.record.headers),
-      attributes: { ...attributes, [attributeNames.offset]: String(work.record.offset) },
+      attributes,
     })
+    span.set({ [attributeNames.offset]: String(work.record.offset) })
     const measure = (code?: string): void => {
       span.end(code === undefined ? undefined : { code })
-      const failed = code === undefined ? {} : { [attributeNames.errorType]: code }
-      telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, { ...attributes, ...failed })
+      telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, code === undefined ? attributes : { ...attributes, [attributeNames.errorType]: code })
     }
     try {
-      await write(work, await execute(work, span.carrier), span.carrier)
+      await write(work, await execute(work, decoded.value, span.carrier), span.carrier)
       measure()
       return true
     } catch (thrown) {

@@ -28,7 +28,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'offered-before-acknowledged',
     invariants: ['C1', 'W5'],
     file: 'streams/partition-loop.ts',
-    edits: [['      await apply(effects, span.carrier, processor.checkpoint())\n', '      apply(effects, span.carrier, processor.checkpoint()).catch(fail)\n']],
+    edits: [['      await apply(effects, span.carrier, true)\n', '      apply(effects, span.carrier, true).catch(fail)\n']],
     simulations: ['map', 'fold', 'windows'],
   },
   {
@@ -37,8 +37,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'streams/task.ts',
     edits: [
       [
-        '      await write(work, await execute(work, span.carrier), span.carrier)\n',
-        '      const emits = await execute(work, span.carrier)\n      write(work, emits, span.carrier).catch(() => undefined)\n',
+        '      await write(work, await execute(work, decoded.value, span.carrier), span.carrier)\n',
+        '      const emits = await execute(work, decoded.value, span.carrier)\n      write(work, emits, span.carrier).catch(() => undefined)\n',
       ],
     ],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
@@ -921,14 +921,14 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'deadline-not-told',
     invariants: ['T1'],
     file: 'streams/task.ts',
-    edits: [['const deadlineMs = clock.nowMs() + definition.deadlineMs\n', 'const deadlineMs = clock.nowMs()\n']],
+    edits: [['      deadlineMs: clock.nowMs() + definition.deadlineMs,\n', '      deadlineMs: clock.nowMs(),\n']],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
     name: 'never-timed-out',
     invariants: ['T1', 'D6'],
-    file: 'streams/task.ts',
-    edits: [['let cancelTimer = clock.setTimer(definition.deadlineMs, ', 'let cancelTimer = clock.setTimer(definition.deadlineMs * 1e9, ']],
+    file: 'streams/task-call.ts',
+    edits: [['let cancelTimer = clock.setTimer(deadlineMs, ', 'let cancelTimer = clock.setTimer(deadlineMs * 1e9, ']],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
