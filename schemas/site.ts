@@ -45,7 +45,7 @@ const log = z
       .optional(),
     topics: z
       .strictObject({
-        partitions: count(1, 1024, 'each costs memory and a file handle; requests and results can never change theirs').default(4),
+        partitions: count(1, 1024, 'each costs memory and a file handle; requests and results can never change theirs; metrics.partials has 8 at most').default(4),
         replication: count(1, 7, 'at most the number of brokers').default(1),
         maxMessageBytes: bytes.prefault('8MiB'),
       })

@@ -12,13 +12,18 @@ export interface TopicRow {
   readonly cleanup: 'delete' | 'compact'
   /** `late`: a windowed input; `dlq`: an input of any function. */
   readonly companions: readonly ('late' | 'dlq')[]
-  /** 'default' follows `log.topics.partitions`; 'requests' = same fixed count for requests and results (R1). */
-  readonly partitions: 'default' | 'requests'
+  /** 'default' follows `log.topics.partitions`; 'requests' = same fixed count for requests and results (R1); 'partials' = so many, at most `PARTIALS_PARTITIONS_MAX`. */
+  readonly partitions: 'default' | 'requests' | 'partials'
   readonly retentionMs: number
   readonly value: string
 }
 
 const HOUR = 3_600_000
+/**
+ * Every source partition marks every window in every partition of the partials (W7): with as many as the source has, 64 × 64 markers a window, where there
+ * are a few partials for each cell. Eight hold what a hall says; its members share them.
+ */
+export const PARTIALS_PARTITIONS_MAX = 8
 export const COMPANION_HEADER_BYTES = 64 * 1024
 /** A row with the usual settings. */
 export const topicRow = (name: string, value: string, more: Partial<TopicRow> = {}): TopicRow => ({
@@ -39,7 +44,7 @@ export const topics: readonly TopicRow[] = [
   topicRow('hardware.health', 'Avro HealthEvent', { retentionMs: 168 * HOUR }),
   topicRow('device.health', 'Avro DeviceHealth', { cleanup: 'compact', retentionMs: -1 }),
   topicRow('pool.health', 'Avro EndpointHealth', { cleanup: 'compact', retentionMs: -1 }),
-  topicRow('metrics.partials', 'Avro WindowPartial, WindowMarker', { companions: ['late', 'dlq'], retentionMs: 168 * HOUR }),
+  topicRow('metrics.partials', 'Avro WindowPartial, WindowMarker', { companions: ['late', 'dlq'], partitions: 'partials', retentionMs: 168 * HOUR }),
   topicRow('metrics.windows', 'Avro WindowSummary', { retentionMs: 168 * HOUR }),
   topicRow('inference.requests', 'Avro InferenceRequest or JSON of the same shape', { partitions: 'requests' }),
   topicRow('inference.results', 'Avro InferenceResult or JSON', { partitions: 'requests', retentionMs: 72 * HOUR }),
@@ -57,7 +62,7 @@ export interface TopicSettings {
 export function topicSpecs(settings: TopicSettings, rows: readonly TopicRow[] = topics): TopicSpec[] {
   const spec = (row: TopicRow, suffix: '' | '.late' | '.dlq'): TopicSpec => ({
     name: settings.prefix + row.name + suffix,
-    partitions: settings.partitions,
+    partitions: row.partitions === 'partials' ? Math.min(settings.partitions, PARTIALS_PARTITIONS_MAX) : settings.partitions,
     replication: settings.replication,
     // Companions keep the timestamp of the source record (D2) and must fit its bytes plus our headers.
     timestampType: suffix === '' ? row.timestampType : 'CreateTime',

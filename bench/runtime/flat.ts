@@ -9,9 +9,10 @@ import { cpuUs, MAP_KEYS, newPrefix, NODES, parameters, PARTITIONS, peakMiB, rou
 import { mustEqual, windowTopics, type Stage } from './stage.ts'
 
 export const FLAT_RECORDS = 100_000
-const FLAT_BATCHES = 100_000
-const FLAT_WINDOW_MS = 60_000
-const FLAT_PER_WINDOW = 12_000
+const FLAT_BATCHES = 240_000
+const MINUTE_MS = 60_000
+/** Of 200 nodes a second. */
+const PER_MINUTE = 12_000
 
 /** Ours at one setting, in the rounds of all settings of its kind. */
 interface Setting {
@@ -42,16 +43,18 @@ const taskAt = (name: string, partitions: number, keys: number): Setting => ({
   },
 })
 
-/** Windows of a minute, so that what a window costs once does not stand for what a record costs. */
-const windowsAt = (name: string, partitions: number, nodes: number): Setting => ({
+/**
+ * As many records a minute, whatever the number of nodes. A window costs something once, for each of its cells and in every partition: in windows of ten
+ * minutes what a record costs stands almost alone, in those of one minute the partitions' partials show.
+ */
+const windowsAt = (name: string, partitions: number, nodes: number, minutes: number): Setting => ({
   name,
   run: async (stage, prefix) => {
     await windowTopics(stage, prefix, partitions)
-    // As many records a window, whatever the number of nodes.
-    const set = { form: 'avro', nodes, records: FLAT_BATCHES, partitions, scrapeMs: Math.max(1, Math.round((FLAT_WINDOW_MS * nodes) / FLAT_PER_WINDOW)) } as const
+    const set = { form: 'avro', nodes, records: FLAT_BATCHES, partitions, scrapeMs: Math.max(1, Math.round((MINUTE_MS * nodes) / PER_MINUTE)) } as const
     await stage.fill(batchRecords(`${prefix}hardware.telemetry`, set))
     const records = FLAT_BATCHES + partitions
-    const flat = { ...parameters, windowMs: FLAT_WINDOW_MS, maxGapMs: 10 * FLAT_WINDOW_MS }
+    const flat = { ...parameters, windowMs: minutes * MINUTE_MS, maxGapMs: 10 * minutes * MINUTE_MS }
     const measured = await stage.ours({ form: 'windows-avro', prefix, group: prefix, parameters: flat, records, warm: warmOf(records) })
     mustEqual(`windows at ${name}, samples in windows`, await stage.sum(`${prefix}metrics.windows`, countOfSummary), FLAT_BATCHES * SAMPLES_PER_RECORD)
     return measured
@@ -62,12 +65,13 @@ const windowsAt = (name: string, partitions: number, nodes: number): Setting => 
 const FLAT: Readonly<Record<'partitions' | 'keys', Readonly<Record<string, readonly Setting[]>>>> = {
   partitions: {
     [`map ${MAP_BYTES} B`]: [1, 4, 16, 64].map((n) => mapAt(`${n} ${n === 1 ? 'partition' : 'partitions'}`, n, MAP_KEYS)),
-    'windows of NodeBatches': [1, 4, 16, 64].map((n) => windowsAt(`${n} ${n === 1 ? 'partition' : 'partitions'}`, n, NODES)),
+    'windows of ten minutes': [1, 4, 16, 64].map((n) => windowsAt(`${n} ${n === 1 ? 'partition' : 'partitions'}`, n, NODES, 10)),
+    'windows of a minute': [1, 4, 16, 64].map((n) => windowsAt(`${n} ${n === 1 ? 'partition' : 'partitions'}`, n, NODES, 1)),
   },
   keys: {
     [`map ${MAP_BYTES} B`]: [10, 1000, 100_000].map((n) => mapAt(`${n} keys`, PARTITIONS, n)),
     'task without effect, key order': [10, 1000, 100_000].map((n) => taskAt(`${n} keys`, PARTITIONS, n)),
-    'windows of NodeBatches': [10, 100, 1000].map((n) => windowsAt(`${n} nodes`, PARTITIONS, n)),
+    'windows of a minute': [10, 100, 1000].map((n) => windowsAt(`${n} nodes`, PARTITIONS, n, 1)),
   },
 }
 

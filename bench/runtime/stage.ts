@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import { startKafka, type KafkaCluster } from '../../infra/deploy/kafka/cluster.ts'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
 import { createClient } from '../../infra/log/kafka/kafkajs.ts'
+import { PARTIALS_PARTITIONS_MAX } from '../../schemas/topics.ts'
 import type { LogAdmin, LogDriver, LogRecord, OutRecord } from '../../schemas/log.ts'
 import { buildPeer, type PeerName } from '../peers/java.ts'
 import type { ContestantOptions, Measured } from './contestant.ts'
@@ -120,9 +121,10 @@ export function mustEqual(what: string, got: number, wanted: number): void {
   if (got !== wanted) throw new Error(`${what}: ${got}, must be ${wanted}`)
 }
 
-/** What aggregate-metrics and combine-metrics need. */
-export const windowTopics = (stage: Stage, prefix: string, partitions: number): Promise<void> =>
-  stage.topics(
-    ['hardware.telemetry', 'metrics.partials'].flatMap((name) => ['', '.dlq', '.late'].map((suffix) => `${prefix}${name}${suffix}`)).concat(`${prefix}metrics.windows`),
-    partitions,
-  )
+const withCompanions = (prefix: string, name: string): string[] => ['', '.dlq', '.late'].map((suffix) => `${prefix}${name}${suffix}`)
+
+/** What aggregate-metrics and combine-metrics need, as `sluice topics apply` would create it. */
+export async function windowTopics(stage: Stage, prefix: string, partitions: number): Promise<void> {
+  await stage.topics([...withCompanions(prefix, 'hardware.telemetry'), `${prefix}metrics.windows`], partitions)
+  await stage.topics(withCompanions(prefix, 'metrics.partials'), Math.min(partitions, PARTIALS_PARTITIONS_MAX))
+}

@@ -9,6 +9,15 @@ test('topics: every name is listed once and companions carry the prefix too', (t
   t.is(new Set(specs.map((s) => s.name)).size, specs.length)
 })
 
+test('topics: partials have as many partitions as their source, and no more than eight: each is marked by every source partition (W7)', (t) => {
+  const partialsOf = (partitions: number) => topicSpecs({ prefix: '', partitions, replication: 1, maxMessageBytes: 1 }).filter((s) => s.name.startsWith('metrics.partials'))
+  t.deepEqual(
+    [1, 4, 8, 64].map((partitions) => [...new Set(partialsOf(partitions).map((s) => s.partitions))]),
+    [[1], [4], [8], [8]],
+  )
+  t.true(topicSpecs({ prefix: '', partitions: 64, replication: 1, maxMessageBytes: 1 }).every((s) => s.partitions === 64 || s.name.startsWith('metrics.partials')))
+})
+
 test('topics: windowed inputs carry append time, or a bad clock could close every window (W1)', (t) => {
   const windowed = topics.filter((x) => x.companions.includes('late'))
   t.true(windowed.length >= 2)
