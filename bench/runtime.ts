@@ -146,6 +146,7 @@ async function taskCase(stage: Stage, report: Report): Promise<void> {
       const peer = await stage.peer('parallel-consumer', { id: `${prefix}parallel-consumer`, topic: `${prefix}in`, ...common })
       if (peer !== null) mustEqual('task by the Parallel Consumer, records handled', peer.records, records)
       scores.add('Parallel Consumer', peer)
+      if (keys >= TASK_CONCURRENCY) scores.add('the effects alone, without a log', await stage.ours({ form: 'effects', prefix, group: prefix, ...common }))
       await stage.remove(prefix)
     }
     const what = `task of ${EFFECT_MS} ms, key order, ${keys} ${keys === 1 ? 'key' : 'keys'}, ${TASK_CONCURRENCY} at once`

@@ -199,8 +199,10 @@ export interface LogCapabilities {
 export interface LogDriver {
   readonly name: 'kafka' | 'embedded' | 'memory'
   readonly capabilities: LogCapabilities
-  /** One member of `group`. Groups begin at the start of the log unless committed (C7). */
-  /** `bytesInFlightMax` bounds a delivery; one of a partition aims at no more than `recordsInFlightMax` records (C6). */
+  /**
+   * One member of `group`. Groups begin at the start of the log unless committed (C7).
+   * C6: a delivery has at most `bytesInFlightMax` bytes and one batch, and aims at no more than `recordsInFlightMax` records of a partition.
+   */
   consumer(options: { group: string; topics: readonly string[]; bytesInFlightMax?: number; recordsInFlightMax?: number; sessionMs?: number }): LogConsumer
   producer(): LogProducer
   /** Resolves once every earlier holder of `name` is refused. */

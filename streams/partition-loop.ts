@@ -100,7 +100,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     tickRefusal = refusal
   }
 
-  /** `isOfRecords`: the checkpoint is behind these effects. */
+  /** `isOfRecords`: with these effects the offset moves on; else they are nobody's (a marker to begin with, a tick). */
   const apply = async (effects: Effects, carrier: Readonly<Record<string, string>>, isOfRecords: boolean): Promise<void> => {
     if (transactional !== null)
       await transactional.write(

@@ -105,7 +105,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const sessionMs = options.limits?.sessionMs ?? 30_000
   const stats: RunnerStats = { in: 0, out: 0, late: 0, deadLetters: 0, skipped: 0, windowsClosed: 0, retries: 0, rebalances: 0 }
   const owned = new Map<string, Owned>()
-  /** The same, for who is asked for every place that comes free. */
+  /** Its values, for the turns of places: made anew only when they change, because every place that comes free asks. */
   let inTurn: readonly Owned[] = []
   const context: FunctionContext = { site: options.site, codecs: options.codecs, nowMs: () => clock.nowMs() }
   const stopping = new AbortController()

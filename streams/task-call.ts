@@ -13,7 +13,7 @@ const ABORT_GRACE_MS = 1000
 
 export interface TaskCall {
   readonly signal: AbortSignal
-  /** The reason that is given first counts; later ones change nothing. `isGone`: nobody waits for an answer any more. */
+  /** The reason that is given first counts. `isGone`: nobody waits for an answer any more. */
   cancel(reason: SluiceError, isGone?: boolean): void
   /** Once. Rejects with what `handle` threw; with the reason of the cancel where that came first and the grace is over. */
   run(handle: () => Promise<readonly Emit[]>): Promise<readonly Emit[]>
@@ -26,11 +26,11 @@ export function createTaskCall(clock: Clock, deadlineMs: number): TaskCall {
   let giveUp: (why: SluiceError) => void = () => {}
 
   const cancel = (why: SluiceError, isGone = false): void => {
-    if (reason !== null || isOver) return
-    reason = why
+    if (isOver || (reason !== null && !isGone)) return
+    const first = (reason ??= why)
     cancelTimer()
-    cancelTimer = clock.setTimer(isGone ? 0 : ABORT_GRACE_MS, () => giveUp(why))
-    controller.abort(why)
+    cancelTimer = clock.setTimer(isGone ? 0 : ABORT_GRACE_MS, () => giveUp(first))
+    controller.abort(first)
   }
   let cancelTimer = clock.setTimer(deadlineMs, () => cancel(new SluiceError('SLU_HANDLER_TIMEOUT', `${deadlineMs} ms`)))
 

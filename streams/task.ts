@@ -247,9 +247,9 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     }
   }
 
-  /** For the try to come. What was admitted is of the first one: the handler may have written into it. */
-  const decodedOf = ({ attempt: tries, admitted, record }: Work<T>): { readonly value: T } | SluiceError => {
-    if (admitted !== null && (tries === 0 || definition.readsOnly === true)) return admitted
+  /** For the try to come. What was admitted is the first try's: its handler may have written into it. */
+  const decodedOf = ({ attempt, admitted, record }: Work<T>): { readonly value: T } | SluiceError => {
+    if (admitted !== null && (attempt === 0 || definition.readsOnly === true)) return admitted
     try {
       return { value: decode(record) }
     } catch (thrown) {
@@ -359,8 +359,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   }
 
   /** One try. Returns whether the work is over. */
-  const attempt = async (work: Work<T>): Promise<boolean> => {
-    const decoded = decodedOf(work)
+  const tryOnce = async (work: Work<T>, decoded: { readonly value: T } | SluiceError): Promise<boolean> => {
     if (decoded instanceof SluiceError) return endParked(work, decoded, 'decode', Math.max(1, work.attempt))
     const known = once?.answers().lookUp(work.id, work.digest) ?? 'none'
     if (known === 'same') {
@@ -407,8 +406,19 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     }
   }
 
+  /**
+   * What cannot be decoded, of a function where nothing stands behind a dead letter: its key and its place are free at once, or a topic written with the wrong
+   * schema would be parked at one acknowledgement at a time, from places that others wait for.
+   */
+  const parkAside = ({ record, attempt }: Work<T>, error: SluiceError): void => track(() => park({ record, error, stage: 'decode' }, Math.max(1, attempt)))
+
   const run = async (work: Work<T>): Promise<void> => {
-    const passed = passBy(work)
+    let passed = passBy(work)
+    const decoded = passed === 'handle' ? decodedOf(work) : null
+    if (decoded instanceof SluiceError && parking === null && transactional === null) {
+      parkAside(work, decoded)
+      passed = 'over'
+    }
     if (passed === 'over') {
       letGo(work)
       // Not within the call of `pump` that started it: a long lane would pile up.
@@ -420,7 +430,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     }
     let isOver = false
     try {
-      if (passed === 'handle') isOver = await attempt(work)
+      if (decoded !== null) isOver = await tryOnce(work, decoded)
     } finally {
       share.giveBack()
     }

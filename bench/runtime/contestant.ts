@@ -20,7 +20,7 @@ import { codecs } from '../scrapes.ts'
 import { jsonWindows } from './json-windows.ts'
 
 export interface ContestantOptions {
-  readonly form: 'map' | 'map-raw' | 'windows-avro' | 'windows-json' | 'windows-raw' | 'task'
+  readonly form: 'map' | 'map-raw' | 'windows-avro' | 'windows-json' | 'windows-raw' | 'task' | 'effects'
   readonly bootstrap: readonly string[]
   readonly prefix: string
   readonly group: string
@@ -39,7 +39,7 @@ export interface Measured {
   readonly cpuMs: number
   readonly dropped: number
   readonly peakKb: number
-  /** How long an effect really took, ms, on average; 0 where there is none. A timer is late by what it is late by, in Node and in Java differently. */
+  /** How long an effect of those measured really took, ms, on average; 0 where there is none. A timer is late, in Node and in Java differently. */
   readonly effectMs: number
 }
 
@@ -52,11 +52,13 @@ interface Look {
   readonly atMs: number
   readonly cpuMs: number
   readonly records: number
+  readonly effects: number
+  readonly effectsMs: number
 }
 
 function look(records: number): Look {
   const { user, system } = process.cpuUsage()
-  return { atMs: performance.now(), cpuMs: (user + system) / 1000, records }
+  return { atMs: performance.now(), cpuMs: (user + system) / 1000, records, effects, effectsMs }
 }
 
 /** Most memory this process ever held, as the kernel counts it; 0 where it does not say. */
@@ -85,6 +87,12 @@ const mapFunction = (): MapFunction<Buffer> =>
 let effects = 0
 let effectsMs = 0
 
+async function effectOf(effectMs: number): Promise<void> {
+  const fromMs = performance.now()
+  await delay(effectMs)
+  effectsMs += performance.now() - fromMs
+}
+
 const taskFunction = (concurrency: number, effectMs: number): TaskFunction<LogRecord> =>
   defineFunction<TaskFunction<LogRecord>>({
     kind: 'task',
@@ -96,11 +104,7 @@ const taskFunction = (concurrency: number, effectMs: number): TaskFunction<LogRe
     deadlineMs: 30_000,
     decode: (record) => record,
     handle: async () => {
-      if (effectMs > 0) {
-        const fromMs = performance.now()
-        await delay(effectMs)
-        effectsMs += performance.now() - fromMs
-      }
+      if (effectMs > 0) await effectOf(effectMs)
       effects++
       return []
     },
@@ -118,7 +122,7 @@ function functionsOf(options: ContestantOptions): AnyFunction[] {
 /** Everything that stands in the log has been handled and acknowledged. */
 const isThrough = (runner: Runner): boolean => runner.partitions().every((p) => p.position !== null && p.end !== null && p.position >= p.end && p.inFlight === 0)
 
-async function runFunctions(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb' | 'effectMs'>> {
+async function runFunctions(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb'>> {
   let failed: Error | null = null
   const runners = functionsOf(options).map((definition) =>
     createRunner({
@@ -157,13 +161,14 @@ async function runFunctions(driver: LogDriver, options: ContestantOptions): Prom
   return { records: options.form === 'task' ? effects : taken, ...between(from, end, whole), dropped: late + deadLetters + skipped }
 }
 
-function between(from: Look | null, end: Look | null, whole: Look): { measured: number; wallMs: number; cpuMs: number } {
+function between(from: Look | null, end: Look | null, whole: Look): Pick<Measured, 'measured' | 'wallMs' | 'cpuMs' | 'effectMs'> {
   if (from === null || end === null) throw new Error('ended before it was measured')
-  return { measured: end.records - from.records, wallMs: end.atMs - from.atMs, cpuMs: whole.cpuMs - from.cpuMs }
+  const effectMs = end.effects === from.effects ? 0 : (end.effectsMs - from.effectsMs) / (end.effects - from.effects)
+  return { measured: end.records - from.records, wallMs: end.atMs - from.atMs, cpuMs: whole.cpuMs - from.cpuMs, effectMs }
 }
 
 /** Reads, and for `map-raw` writes what it read, with a few sends under way. */
-async function runRaw(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb' | 'effectMs'>> {
+async function runRaw(driver: LogDriver, options: ContestantOptions): Promise<Omit<Measured, 'peakKb'>> {
   const producer = options.form === 'map-raw' ? driver.producer() : null
   const tail = await driver
     .reader()
@@ -184,8 +189,22 @@ async function runRaw(driver: LogDriver, options: ContestantOptions): Promise<Om
   return { records, ...between(from, end, end), dropped: 0 }
 }
 
+/** As many effects at once and nothing else: the most that a task can come to in this process. */
+async function runEffects({ records, warm, concurrency = 1, effectMs = 0 }: ContestantOptions): Promise<Omit<Measured, 'peakKb'>> {
+  let from: Look | null = null
+  const place = async (): Promise<void> => {
+    while (effects < records) {
+      await effectOf(effectMs)
+      if (++effects === warm) from = look(effects)
+    }
+  }
+  await Promise.all(Array.from({ length: concurrency }, place))
+  const end = look(effects)
+  return { records: effects, ...between(from, end, end), dropped: 0 }
+}
+
 const options = JSON.parse(process.argv[2] ?? '') as ContestantOptions
 const driver = createKafkaDriver({ brokers: options.bootstrap })
-const measured = options.form.endsWith('-raw') ? await runRaw(driver, options) : await runFunctions(driver, options)
+const measured = options.form === 'effects' ? await runEffects(options) : options.form.endsWith('-raw') ? await runRaw(driver, options) : await runFunctions(driver, options)
 await driver.close()
-process.stdout.write(`${JSON.stringify({ ...measured, peakKb: peakKb(), effectMs: effects === 0 ? 0 : effectsMs / effects })}\n`)
+process.stdout.write(`${JSON.stringify({ ...measured, peakKb: peakKb() })}\n`)

@@ -372,3 +372,15 @@ test('once: a partition that stands empty since it was taken over goes by the re
   s.partition.idleSince?.(1_000_000)
   t.is(resultsFromOf(s.partition.uncommitted()?.metadata ?? ''), 1n)
 })
+
+test('once: the next try of a request is decoded anew, its handler may have written into what it had (D1, R1)', async (t) => {
+  const s = setup()
+  s.take(s.request(0, 'a', 'asked'))
+  await settle()
+  Object.assign(s.calls[0]?.request ?? {}, { body: 'changed' })
+  s.calls[0]?.fail(new SluiceError('SLU_LOG_UNREACHABLE', ''))
+  await settle()
+  await s.w.clock.advance(2000)
+  t.is(s.calls.length, 2)
+  t.is(s.calls[1]?.request.body, 'asked')
+})

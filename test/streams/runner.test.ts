@@ -228,6 +228,30 @@ test('runner: what a fetch brings once more is not handed over twice (C1)', asyn
   t.deepEqual(w.fatal, [])
 })
 
+test('runner: the log is asked for no more records at once than may be in flight (C6)', async (t) => {
+  const w = runnerWorld(topics)
+  const asked: unknown[] = []
+  const driver = w.log.driver.bind(w.log)
+  Object.assign(w.log, {
+    driver: (name: string) => {
+      const own = driver(name)
+      return {
+        ...own,
+        consumer: (options: Parameters<typeof own.consumer>[0]) => {
+          asked.push([options.recordsInFlightMax, options.bytesInFlightMax])
+          return own.consumer(options)
+        },
+      }
+    },
+  })
+  await w.runner(upper, 'p').start()
+  await w.runner(upper, 'q', { recordsInFlightMax: 7, bytesInFlightMax: 1000 }).start()
+  t.deepEqual(asked, [
+    [2000, 64 << 20],
+    [7, 1000],
+  ])
+})
+
 test('runner: a clock set back by an hour does not end the commits (C1)', async (t) => {
   const w = runnerWorld(topics)
   const now = w.clock.nowMs

@@ -42,7 +42,7 @@ test('task call: a handler that ignores its abort is given up after a second, wi
   const call = createTaskCall(clock, 100)
   const answered = call.run(never)
   call.cancel(cancelled)
-  call.cancel(gone, true)
+  call.cancel(gone)
   t.is(call.signal.reason, cancelled)
   const failed = t.throwsAsync(answered, { is: cancelled })
   await clock.advance(999)
@@ -60,6 +60,17 @@ test('task call: whose partition is gone is given up at once; a cancel before it
   const failed = t.throwsAsync(call.run(never), { is: gone })
   await clock.advance(0)
   await failed
+})
+
+test('task call: cancelled before its partition went, it is given up at once too, with the first reason (C3)', async (t) => {
+  const clock = createVirtualClock()
+  const call = createTaskCall(clock, 100)
+  const failed = t.throwsAsync(call.run(never), { is: cancelled })
+  call.cancel(cancelled)
+  call.cancel(gone, true)
+  await clock.advance(0)
+  await failed
+  t.is(clock.timers(), 0)
 })
 
 test('task call: what an aborted handler throws is the reason’s, in words of ours (T1)', async (t) => {

@@ -393,6 +393,34 @@ test('task: what a try wrote into its record, the next try and the dead letter d
   t.deepEqual([w.sent[0]?.value, w.sent[0]?.key], [Buffer.from('a0'), Buffer.from('a')])
 })
 
+for (const order of ['partition', 'key', 'unordered'] as const)
+  test(`task: what cannot be decoded is parked at once and holds neither key nor place, in order ${order}, while the DLQ is slow (B6, D6)`, async (t) => {
+    const [w, s] = [partitionWorld(), stage({ order, concurrency: 2 })]
+    let answered = (): void => undefined
+    const slow = new Promise<void>((resolve) => (answered = resolve))
+    const asked: unknown[] = []
+    w.refuse = (records) => {
+      if (records[0]?.topic !== 'in.dlq') return null
+      asked.push(records[0].value)
+      return slow
+    }
+    const partition = open(w, s.definition, 2)
+    partition.take(
+      ['bad', 'bad', 'bad', 'bad', 'good'].map((value, i) => record(i, { key: 'k', value })),
+      5n,
+    )
+    await settle()
+    t.is(asked.length, 4)
+    t.deepEqual(s.values(), ['good'])
+    s.calls[0]?.answer()
+    await settle()
+    t.is(partition.uncommitted(), null)
+    answered()
+    await settle()
+    t.deepEqual(partition.uncommitted(), { nextOffset: 5n, metadata: '' })
+    t.is(w.stats.deadLetters, 4)
+  })
+
 test('task: handlers that answer at once give the thread back every thousand records, and all are handled (T3)', async (t) => {
   const w = partitionWorld()
   const handled: string[] = []

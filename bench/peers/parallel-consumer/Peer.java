@@ -45,19 +45,20 @@ public class Peer {
       effectNs.add(System.nanoTime() - begun);
       records.increment();
     });
-    long fromNs = 0, fromCpu = 0, from = 0, last = -1, lastNs = System.nanoTime();
+    long fromNs = 0, fromCpu = 0, from = 0, fromEffectNs = 0, last = -1, lastNs = System.nanoTime();
     for (;;) {
       Thread.sleep(5);
       long done = records.sum(), now = System.nanoTime();
-      if (fromNs == 0 && done >= warm) { fromNs = now; fromCpu = os.getProcessCpuTime(); from = done; }
+      if (fromNs == 0 && done >= warm) { fromNs = now; fromCpu = os.getProcessCpuTime(); from = done; fromEffectNs = effectNs.sum(); }
       if (done >= want) break;
       if (done != last) { last = done; lastNs = now; }
       if (now - lastNs > 60_000_000_000L) throw new IllegalStateException("nothing was processed for 60 s, " + done + " of " + want + " records are done");
     }
     long endNs = System.nanoTime(), endCpu = os.getProcessCpuTime();
+    double effectsMs = (effectNs.sum() - fromEffectNs) / 1e6 / (records.sum() - from);
     processor.close();
     System.out.printf(Locale.ROOT, "{\"records\":%d,\"measured\":%d,\"wallMs\":%.1f,\"cpuMs\":%.1f,\"samples\":0,\"dropped\":0,\"outs\":0,\"peakKb\":%d,\"effectMs\":%.3f}%n",
-      records.sum(), want - from, (endNs - fromNs) / 1e6, (endCpu - fromCpu) / 1e6, peakKb(), effectNs.sum() / 1e6 / records.sum());
+      records.sum(), want - from, (endNs - fromNs) / 1e6, (endCpu - fromCpu) / 1e6, peakKb(), effectsMs);
     System.exit(0);
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The poll loop under the group member and the readers: fetches partitions from their leaders and hands over what came.
  *
- * Owns: positions, per-partition pause, one request in flight per leader, leadership moves (new metadata, no rejoin), truncation (C7), back-off: of a leader
+ * Owns: one request in flight per leader, leadership moves (new metadata, no rejoin), truncation (C7), back-off: of a leader
  * that does not answer, and of a partition that is refused or holds a batch that cannot be read, while the others go on (B6, D6).
  * Stages of a turn: which partitions does this leader have that are not paused → fetch → hand over in the order of the answer.
  * Invariants: C4 (a partition that was removed or added anew gets nothing of an older fetch), C6 (a request asks for at most `bytesMax`, and of a partition
@@ -11,9 +11,10 @@
 import type { LogRecord, TopicPartition } from '../../../schemas/log.ts'
 import { SluiceError } from '../../../schemas/errors.ts'
 import { typeOf } from './errors.ts'
-import { ANSWER_BYTES_MAX, firstBytesMax, nextBytesMax, waitMs } from './fetch-limits.ts'
+import { ANSWER_BYTES_MAX, firstAskBytes, nextAskBytes, waitMs } from './fetch-limits.ts'
 import { readFetched, refusalOf, sizeOf, unreadOf } from './fetch-response.ts'
 import type { Broker, Cluster, FetchedPartition } from './kafkajs.ts'
+import { keyOf, Positions, type Position } from './positions.ts'
 import { logRecordOf } from './record.ts'
 
 export interface FetchLoopOptions {
@@ -32,37 +33,20 @@ export interface FetchLoopOptions {
   readonly onWell?: (source: string) => void
 }
 
-interface Position extends TopicPartition {
-  next: bigint
-  end: bigint | null
-  /** Asked for at once. */
-  bytesMax: number
-  isPaused: boolean
-  isHeld: boolean
-  /** Tries in a row that brought nothing but an error. */
-  stalls: number
-  /** Set while it waits for the next try. */
-  rest: NodeJS.Timeout | null
-}
-
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 1000
 /** Of a batch that cannot be read: asked for again only because it may be gone, by retention or by hand. */
 const UNREAD_BACKOFF_MAX_MS = 30_000
 const METADATA = 'metadata'
 const leaderName = (nodeId: number): string => `leader ${nodeId}`
-const keyOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
 
 export class FetchLoop {
   readonly #options: FetchLoopOptions
-  readonly #positions = new Map<string, Position>()
+  readonly #positions = new Positions()
   readonly #running = new Map<number, Promise<void>>()
-  /** A pause may come before the partition is added: while its owner still opens it. */
-  readonly #paused = new Set<string>()
   /** Leaders whose newest request failed. */
   readonly #failing = new Set<number>()
   #isStopped = false
-  #pausedAtMs = -Infinity
   #backoffMs = BACKOFF_MIN_MS
   #retryTimer: NodeJS.Timeout | null = null
 
@@ -71,47 +55,31 @@ export class FetchLoop {
   }
 
   add(tp: TopicPartition, next: bigint): void {
-    this.#forget(tp)
-    const isPaused = this.#paused.has(keyOf(tp))
-    const bytesMax = Math.min(firstBytesMax(this.#options.recordsMax), this.#options.bytesMax)
-    this.#positions.set(keyOf(tp), { topic: tp.topic, partition: tp.partition, next, end: null, bytesMax, isPaused, isHeld: false, stalls: 0, rest: null })
+    this.#positions.add(tp, next, Math.min(firstAskBytes(this.#options.recordsMax), this.#options.bytesMax))
     this.#wake()
   }
 
   remove(tp: TopicPartition): void {
-    this.#forget(tp)
-    this.#paused.delete(keyOf(tp))
+    this.#positions.remove(tp)
     this.#forgetLeaders()
   }
 
-  #forget(tp: TopicPartition): void {
-    clearTimeout(this.#positions.get(keyOf(tp))?.rest ?? undefined)
-    this.#positions.delete(keyOf(tp))
-  }
-
   pause(tp: TopicPartition): void {
-    this.#paused.add(keyOf(tp))
-    const position = this.#positions.get(keyOf(tp))
-    if (position !== undefined) position.isPaused = true
-    this.#pausedAtMs = performance.now()
+    this.#positions.pause(tp)
   }
 
   resume(tp: TopicPartition): void {
-    this.#paused.delete(keyOf(tp))
-    const position = this.#positions.get(keyOf(tp))
-    if (position === undefined) return
-    position.isPaused = false
+    this.#positions.resume(tp)
     this.#wake()
   }
 
   endOffset(tp: TopicPartition): bigint | null {
-    return this.#positions.get(keyOf(tp))?.end ?? null
+    return this.#positions.get(tp)?.end ?? null
   }
 
   /** Nothing is handed over after the call; requests under way end with the connection. */
   stop(): void {
     this.#isStopped = true
-    for (const { rest } of this.#positions.values()) clearTimeout(rest ?? undefined)
     this.#positions.clear()
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer)
   }
@@ -128,19 +96,15 @@ export class FetchLoop {
   /** Those that failed and lead nothing of ours any more. */
   #forgetLeaders(): void {
     if (this.#failing.size === 0) return
-    const leaders = new Set([...this.#positions.values()].map((p) => this.#leaderOf(p)))
+    const leaders = new Set(this.#positions.all().map((p) => this.#leaderOf(p)))
     for (const nodeId of this.#failing) if (!leaders.has(nodeId)) this.#well(nodeId)
-  }
-
-  #wanted(): Position[] {
-    return [...this.#positions.values()].filter((p) => !p.isPaused && !p.isHeld && p.rest === null)
   }
 
   /** Starts a loop for every leader that has something to read and none running. */
   #wake(): void {
     if (this.#isStopped) return
     let isHomeless = false
-    for (const position of this.#wanted()) {
+    for (const position of this.#positions.wanted()) {
       const leader = this.#leaderOf(position)
       if (leader === null) {
         isHomeless = true
@@ -159,7 +123,7 @@ export class FetchLoop {
 
   /** A resume may have come between a loop's last look and its end. */
   #wakeIfNeeded(): void {
-    if (!this.#isStopped && this.#retryTimer === null && this.#wanted().length > 0) this.#wake()
+    if (!this.#isStopped && this.#retryTimer === null && this.#positions.wanted().length > 0) this.#wake()
   }
 
   #retryLater(): void {
@@ -185,7 +149,7 @@ export class FetchLoop {
 
   async #run(nodeId: number): Promise<void> {
     while (!this.#isStopped) {
-      const mine = this.#wanted().filter((p) => this.#leaderOf(p) === nodeId)
+      const mine = this.#positions.wanted().filter((p) => this.#leaderOf(p) === nodeId)
       if (mine.length === 0) return
       try {
         const broker = await this.#options.cluster.findBroker({ nodeId })
@@ -207,28 +171,27 @@ export class FetchLoop {
     const asked = new Map(mine.map((p) => [keyOf(p), { position: p, at: p.next }]))
     const maxBytes = Math.min(ANSWER_BYTES_MAX, this.#options.bytesMax)
     const { responses } = await broker.fetch({
-      maxWaitTime: waitMs(this.#paused.size === 0 ? null : performance.now() - this.#pausedAtMs),
+      maxWaitTime: waitMs(this.#positions.shortestPauseMs()),
       minBytes: 1,
       maxBytes,
       isolationLevel: this.#options.committedOnly ? 1 : 0,
       topics: topics.map((topic) => ({
         topic,
-        partitions: mine.filter((p) => p.topic === topic).map((p) => ({ partition: p.partition, fetchOffset: p.next.toString(), maxBytes: p.bytesMax })),
+        partitions: mine.filter((p) => p.topic === topic).map((p) => ({ partition: p.partition, fetchOffset: p.next.toString(), maxBytes: p.askBytes })),
       })),
     })
-    const came = responses.flatMap(({ partitions }) => partitions).reduce((sum, fetched) => sum + (sizeOf(fetched)?.bytes ?? 0), 0)
+    const received = responses.flatMap(({ partitions }) => partitions).reduce((sum, fetched) => sum + (sizeOf(fetched)?.received ?? 0), 0)
     for (const { topicName, partitions } of responses)
       for (const fetched of partitions) {
         const entry = asked.get(keyOf({ topic: topicName, partition: fetched.partition }))
-        if (entry === undefined) continue
-        this.#take(entry.position, entry.at, fetched)
-        this.#learn(entry.position, fetched, maxBytes - came)
+        if (entry !== undefined) this.#take(entry.position, entry.at, fetched, maxBytes - received)
       }
   }
 
-  #take(position: Position, at: bigint, fetched: FetchedPartition): void {
+  /** `roomBytes` = what the answer had left. */
+  #take(position: Position, at: bigint, fetched: FetchedPartition, roomBytes: number): void {
     // Removed, added anew, paused or moved meanwhile: what came is void (C4, C6).
-    if (this.#isStopped || this.#positions.get(keyOf(position)) !== position || position.isPaused || position.next !== at) return
+    if (this.#isStopped || this.#positions.get(position) !== position || position.pausedAtMs !== null || position.next !== at) return
     const refusal = refusalOf(fetched)
     if (refusal !== null) {
       this.#refused(position, refusal)
@@ -244,6 +207,7 @@ export class FetchLoop {
       return
     }
     this.#going(position)
+    this.#learn(position, fetched, roomBytes)
     if (read === null) return
     position.next = read.readTo
     if (read.readTo > position.end) position.end = read.readTo
@@ -254,10 +218,12 @@ export class FetchLoop {
     )
   }
 
-  /** `room` = bytes that the answer could still have held: nothing that came of a partition with more was then too large for what was asked. */
-  #learn(position: Position, fetched: FetchedPartition, room: number): void {
-    const isCut = position.end !== null && position.next < position.end && position.bytesMax <= room
-    position.bytesMax = Math.min(this.#options.bytesMax, nextBytesMax(position.bytesMax, sizeOf(fetched), isCut, this.#options.recordsMax))
+  #learn(position: Position, fetched: FetchedPartition, roomBytes: number): void {
+    const { committedOnly, bytesMax, recordsMax } = this.#options
+    const end = BigInt(committedOnly ? fetched.lastStableOffset : fetched.highWatermark)
+    // There is more, and what was asked for would have fitted: if nothing came, its next batch is larger than that.
+    const isCut = position.next < end && position.askBytes <= roomBytes
+    position.askBytes = Math.min(bytesMax, nextAskBytes(position.askBytes, sizeOf(fetched), isCut, recordsMax))
   }
 
   #refused(position: Position, refusal: Error): void {

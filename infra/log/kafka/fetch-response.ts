@@ -59,7 +59,7 @@ async function decodeBatches(answer: Decoder, batches: Decoder): Promise<readonl
   const messages: FetchedRecord[] = []
   let used = unpacked.get(answer) ?? 0
   let end: bigint | undefined
-  const size = { records: 0, bytes: 0, largestBatch: 0 }
+  const size = { records: 0, bytes: 0, largestBatch: 0, received: batches.buffer.length }
   while (used <= UNPACKED_BYTES_MAX && batches.canReadBytes(BATCH_BYTES_MIN)) {
     const from = batches.offset
     const offset = batches.buffer.readBigInt64BE(from)
@@ -112,6 +112,8 @@ export interface Size {
   readonly records: number
   readonly bytes: number
   readonly largestBatch: number
+  /** Bytes of the partition in the answer: with the batch that its end cuts short. */
+  readonly received: number
 }
 
 /** Null: nothing was read, or nothing that says its size. */

@@ -1,24 +1,24 @@
 import test from 'ava'
-import { firstBytesMax, nextBytesMax, PARTITION_BYTES_MAX, waitMs } from '../../../../infra/log/kafka/fetch-limits.ts'
+import { firstAskBytes, nextAskBytes, PARTITION_BYTES_MAX, waitMs } from '../../../../infra/log/kafka/fetch-limits.ts'
 
 test('fetch limits: as many bytes are asked for as the records wanted have, no less than a batch, no more than 1 MiB (C6)', (t) => {
-  const size = (records: number, bytes: number, largestBatch = 0) => ({ records, bytes, largestBatch })
-  t.is(nextBytesMax(1, size(10, 1000), false, 2000), 200_000)
-  t.is(nextBytesMax(1, size(10, 1000, 300_000), false, 2000), 300_000)
-  t.is(nextBytesMax(1, size(1, 1000), false, 2000), PARTITION_BYTES_MAX)
-  t.is(nextBytesMax(1, size(1, 4 << 20, 4 << 20), false, 2000), PARTITION_BYTES_MAX)
-  t.is(nextBytesMax(1, size(1000, 1), false, Infinity), PARTITION_BYTES_MAX)
-  t.is(nextBytesMax(70, null, false, 2000), 70)
+  const size = (records: number, bytes: number, largestBatch = 0) => ({ records, bytes, largestBatch, received: bytes })
+  t.is(nextAskBytes(1, size(10, 1000), false, 2000), 200_000)
+  t.is(nextAskBytes(1, size(10, 1000, 300_000), false, 2000), 300_000)
+  t.is(nextAskBytes(1, size(1, 1000), false, 2000), PARTITION_BYTES_MAX)
+  t.is(nextAskBytes(1, size(1, 4 << 20, 4 << 20), false, 2000), PARTITION_BYTES_MAX)
+  t.is(nextAskBytes(1, size(1000, 1), false, Infinity), PARTITION_BYTES_MAX)
+  t.is(nextAskBytes(70, null, false, 2000), 70)
 })
 
 test('fetch limits: little is asked for first, unless all are wanted; twice as much where a batch did not fit', (t) => {
-  t.is(firstBytesMax(2000), 65_536)
-  t.is(firstBytesMax(Infinity), PARTITION_BYTES_MAX)
-  t.is(nextBytesMax(65_536, null, true, 2000), 131_072)
-  t.is(nextBytesMax(PARTITION_BYTES_MAX, null, true, 2000), PARTITION_BYTES_MAX)
+  t.is(firstAskBytes(2000), 65_536)
+  t.is(firstAskBytes(Infinity), PARTITION_BYTES_MAX)
+  t.is(nextAskBytes(65_536, null, true, 2000), 131_072)
+  t.is(nextAskBytes(PARTITION_BYTES_MAX, null, true, 2000), PARTITION_BYTES_MAX)
 })
 
-test('fetch limits: a request is held for a part of how long a partition is paused already, for half a second where none is (B6)', (t) => {
+test('fetch limits: a request is held for a part of a pause, for half a second where nothing is paused (B6)', (t) => {
   t.deepEqual(
     [null, 0, 1, 100, 401, 2000, 1e9].map((ms) => waitMs(ms)),
     [500, 5, 5, 25, 101, 500, 500],

@@ -1,9 +1,12 @@
 import test, { type ExecutionContext } from 'ava'
 import { FetchLoop } from '../../../../infra/log/kafka/fetch-loop.ts'
 import type { Broker, FetchedPartition, FetchRequest } from '../../../../infra/log/kafka/kafkajs.ts'
+import { answer as readAnswer, batch, plain, recordsOf, type Answered } from '../../../fakes/fetch-answer.ts'
 import { fetchedRecord } from '../../../fakes/fetched-record.ts'
 import { fakeCluster } from '../../../fakes/kafka-cluster.ts'
 import { until } from '../../../helpers/until.ts'
+
+const [OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_FOR_PARTITION, REPLICA_NOT_AVAILABLE] = [1, 3, 5, 6, 9] as const
 
 const tp = (partition: number) => ({ topic: 't', partition })
 
@@ -134,31 +137,81 @@ test('fetch loop: while a partition is paused a request is held for a part of ho
 const partitionBytes = (request: FetchRequest | undefined, partition: number): number | undefined =>
   request?.topics.flatMap((x) => x.partitions).find((p) => p.partition === partition)?.maxBytes
 
-test('fetch loop: a batch larger than what is asked for is asked for with more, unless it was for want of room that nothing came (C6)', async (t) => {
-  const behind = fetched(0, 0, 0, 9)
-  const l = loopOf(t, { bytesMax: 1 << 20, recordsMax: 100 }, answer(behind), answer(behind), answer(behind), answer(behind), answer(behind), answer(fetched(0, 0, 9)))
+/** As a broker answers: with what it says of its size. */
+const answerOf =
+  (...partitions: Answered[]): Answer =>
+  async () => ({ responses: [{ topicName: 't', partitions: [...(await readAnswer(...partitions))] }] })
+const MiB = 1 << 20
+const asks = (requests: readonly FetchRequest[], partition = 0): (number | undefined)[] => requests.map((r) => partitionBytes(r, partition))
+
+test('fetch loop: a batch larger than what is asked for is asked for with more, up to 1 MiB (C6)', async (t) => {
+  const cut = answerOf({ highWatermark: 9, batches: [] })
+  const l = loopOf(t, { bytesMax: 8 * MiB, recordsMax: 100 }, cut, cut, cut, cut, cut)
   l.fetch.add(tp(0), 0n)
-  await until(() => l.requests.length === 7)
+  await until(() => l.requests.length === 6)
   t.deepEqual(
-    l.requests.map((r) => partitionBytes(r, 0)),
-    [16, 17, 18, 19, 20, 20, 20].map((power) => 2 ** power),
+    asks(l.requests),
+    [16, 17, 18, 19, 20, 20].map((power) => 2 ** power),
   )
-  const small = loopOf(t, { bytesMax: 1 << 15, recordsMax: 100 }, answer(behind), answer(behind))
-  small.fetch.add(tp(0), 0n)
-  await until(() => small.requests.length === 3)
-  t.true(small.requests.every((r) => partitionBytes(r, 0) === 1 << 15 && r.maxBytes === 1 << 15))
 })
 
-test('fetch loop: at the end of a partition nothing more is asked for than before', async (t) => {
-  const l = loopOf(t, { bytesMax: 1 << 20, recordsMax: 100 }, answer(fetched(0, 0, 0, 0)), answer(fetched(0, 0, 0, 0)))
+test('fetch loop: of records that came, as many bytes are asked for as those wanted have, and an answer is 8 MiB at most (C6)', async (t) => {
+  const came = plain(0, 'a'.repeat(500), 'b'.repeat(500))
+  const l = loopOf(t, { bytesMax: 64 * MiB, recordsMax: 100 }, answerOf({ highWatermark: 9, batches: [came] }))
   l.fetch.add(tp(0), 0n)
-  await until(() => l.requests.length === 3)
-  t.true(l.requests.every((r) => partitionBytes(r, 0) === 1 << 16))
+  await until(() => l.requests.length === 2)
+  t.deepEqual(asks(l.requests), [MiB / 16, Math.ceil((came.length / 2) * 100)])
+  t.deepEqual(
+    l.requests.map((r) => r.maxBytes),
+    [8 * MiB, 8 * MiB],
+  )
+})
+
+test('fetch loop: no more is asked for where nothing came for another reason: the end, an open transaction, a refusal, want of room (C6)', async (t) => {
+  const bytesMax = 100_000
+  const full = batch(0, 1, recordsOf(['f'.repeat(60_000)]))
+  const room = (cutShort: number) => ({ partition: 1, highWatermark: 9, batches: [full, ...(cutShort === 0 ? [] : [plain(1, 'c'.repeat(60_000)).subarray(0, cutShort)])] })
+  const answers: [string, Answered[], boolean][] = [
+    ['the end', [{ highWatermark: 0, batches: [] }], false],
+    ['an open transaction', [{ highWatermark: 9, lastStableOffset: 0, batches: [] }], false],
+    ['a refusal', [{ errorCode: NOT_LEADER_FOR_PARTITION, highWatermark: 9, batches: [] }], false],
+    ['want of room', [{ highWatermark: 9, batches: [] }, room(0)], false],
+    [
+      'want of room, by a batch cut short',
+      [
+        { highWatermark: 9, batches: [] },
+        { ...room(0), batches: [plain(0, 'x'), plain(1, 'c'.repeat(60_000)).subarray(0, 40_000)] },
+      ],
+      false,
+    ],
+    [
+      'a batch too large',
+      [
+        { highWatermark: 9, batches: [] },
+        { partition: 1, highWatermark: 9, batches: [plain(0, 'x')] },
+      ],
+      true,
+    ],
+  ]
+  for (const [why, partitions, isMore] of answers) {
+    // What was refused is asked for again a little later.
+    const later: Answer = () => new Promise((resolve) => setTimeout(() => resolve({ responses: [] }), 100))
+    const l = loopOf(t, { bytesMax, recordsMax: 100 }, answer(), answerOf(...partitions), later, later)
+    l.fetch.add(tp(0), 0n)
+    l.fetch.add(tp(1), 0n)
+    await until(() => l.requests.some((r, at) => at > 1 && partitionBytes(r, 0) !== undefined))
+    const next = l.requests.slice(2).map((r) => partitionBytes(r, 0))
+    t.is(
+      next.find((bytes) => bytes !== undefined),
+      isMore ? bytesMax : MiB / 16,
+      why,
+    )
+    l.fetch.stop()
+  }
 })
 
 /** As a broker refuses one partition of a request. */
 const refused = (partition: number, errorCode: number): FetchedPartition => ({ ...fetched(partition, 0, 0, -1), errorCode })
-const [OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_FOR_PARTITION, REPLICA_NOT_AVAILABLE] = [1, 3, 5, 6, 9] as const
 
 test('fetch loop: an offset the log no longer holds stops that partition and is told once; the others go on (C7)', async (t) => {
   const l = loop(t, answer(), answer(refused(0, OFFSET_OUT_OF_RANGE), fetched(1, 0, 1)), answer(fetched(1, 1, 1)))

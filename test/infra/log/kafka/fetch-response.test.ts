@@ -1,60 +1,12 @@
-import { createRequire } from 'node:module'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import test from 'ava'
 import { readFetched, refusalOf, sizeOf, unreadOf } from '../../../../infra/log/kafka/fetch-response.ts'
 import { UNPACKED_BYTES_MAX } from '../../../../infra/log/kafka/codecs.ts'
 import type { FetchedPartition } from '../../../../infra/log/kafka/kafkajs.ts'
+import { answer, batch, plain, recordsOf } from '../../../fakes/fetch-answer.ts'
 import { fetchedRecord } from '../../../fakes/fetched-record.ts'
 
-const require = createRequire(import.meta.url)
-interface Encoder {
-  readonly buffer: Buffer
-  writeInt8(n: number): Encoder
-  writeInt16(n: number): Encoder
-  writeInt32(n: number): Encoder
-  writeInt64(n: number): Encoder
-  writeString(text: string): Encoder
-  writeBytes(bytes: Buffer): Encoder
-  writeBuffer(bytes: Buffer): Encoder
-}
-const EncoderClass = require('kafkajs/src/protocol/encoder') as new () => Encoder
-const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => { readonly buffer: Buffer }
-const response = require('kafkajs/src/protocol/requests/fetch/v11/response') as {
-  decode(bytes: Buffer): Promise<Answer>
-  parse(decoded: Answer): Promise<Answer>
-}
-interface Answer {
-  readonly responses: readonly { readonly topicName: string; readonly partitions: readonly FetchedPartition[] }[]
-}
-
-const recordsOf = (values: readonly (string | Buffer)[]): Buffer =>
-  Buffer.concat(values.map((value, offsetDelta) => encodeRecord({ key: null, value: Buffer.from(value), offsetDelta, timestampDelta: 0, headers: {} }).buffer))
-
-/** A batch as a broker keeps it; `records` = the records packed by `codec`. */
-function batch(firstOffset: number, count: number, records: Buffer, codec = 0): Buffer {
-  const body = new EncoderClass().writeInt32(0).writeInt8(2).writeInt32(0).writeInt16(codec)
-  body
-    .writeInt32(count - 1)
-    .writeInt64(1)
-    .writeInt64(1)
-    .writeInt64(-1)
-    .writeInt16(0)
-    .writeInt32(0)
-    .writeInt32(count)
-    .writeBuffer(records)
-  return new EncoderClass().writeInt64(firstOffset).writeInt32(body.buffer.length).writeBuffer(body.buffer).buffer
-}
-const plain = (firstOffset: number, ...values: string[]): Buffer => batch(firstOffset, values.length, recordsOf(values))
-
-async function answer(...partitions: readonly { readonly errorCode?: number; readonly batches: readonly Buffer[] }[]): Promise<readonly FetchedPartition[]> {
-  const out = new EncoderClass().writeInt32(0).writeInt16(0).writeInt32(0).writeInt32(1).writeString('t').writeInt32(partitions.length)
-  partitions.forEach(({ errorCode = 0, batches }, partition) => {
-    out.writeInt32(partition).writeInt16(errorCode).writeInt64(100).writeInt64(100).writeInt64(0).writeInt32(0).writeInt32(-1).writeBytes(Buffer.concat(batches))
-  })
-  const parsed = await response.parse(await response.decode(out.buffer))
-  return parsed.responses[0]?.partitions ?? []
-}
 const valuesOf = (partition: FetchedPartition | undefined): string[] => (partition?.messages ?? []).map((m) => String(m.value))
 const GZIP = 1
 const ZSTD = 4
@@ -202,8 +154,9 @@ test('fetch response: a batch of which compaction left nothing but its place mov
 test('fetch response: what the records of a partition took is known, packed as they came; null where there are none (C6)', async (t) => {
   const [short, long, packed] = [plain(0, 'a', 'b'), plain(2, 'c'.repeat(100)), batch(0, 2, gzipSync(recordsOf(['x'.repeat(5000), 'y'])), GZIP)]
   const [two, one, none, cut] = await answer({ batches: [short, long] }, { batches: [packed] }, { batches: [] }, { batches: [short, long.subarray(0, 40)] })
-  t.deepEqual(sizeOf(two as FetchedPartition), { records: 3, bytes: short.length + long.length, largestBatch: long.length })
-  t.deepEqual(sizeOf(one as FetchedPartition), { records: 2, bytes: packed.length, largestBatch: packed.length })
+  const both = short.length + long.length
+  t.deepEqual(sizeOf(two as FetchedPartition), { records: 3, bytes: both, largestBatch: long.length, received: both })
+  t.deepEqual(sizeOf(one as FetchedPartition), { records: 2, bytes: packed.length, largestBatch: packed.length, received: packed.length })
   t.is(sizeOf(none as FetchedPartition), null)
-  t.like(sizeOf(cut as FetchedPartition), { records: 2, largestBatch: short.length })
+  t.deepEqual(sizeOf(cut as FetchedPartition), { records: 2, bytes: short.length, largestBatch: short.length, received: short.length + 40 })
 })
