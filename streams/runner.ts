@@ -27,7 +27,7 @@ import { checkDriver, checkTopics } from './start-checks.ts'
 export interface RunnerLimits {
   /** Records of one partition in memory before it is paused (C6). */
   readonly recordsInFlightMax?: number
-  /** Bytes of all partitions of the member in memory; each has its share. */
+  /** Bytes of all partitions of the member in memory; each has its share. More than a broker sends while a chunk is handled only grows old in memory. */
   readonly bytesInFlightMax?: number
   readonly commitEveryMs?: number
   /** The group session; a revocation waits 0.2 of it for work in flight (C4). */
@@ -100,7 +100,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const { definition, driver, clock, random, telemetry, topicPrefix } = options
   const group = options.group ?? `${topicPrefix}sluice.${definition.name}`
   const recordsMax = options.limits?.recordsInFlightMax ?? 2000
-  const bytesMax = options.limits?.bytesInFlightMax ?? 64 * 1024 * 1024
+  const bytesMax = options.limits?.bytesInFlightMax ?? 16 * 1024 * 1024
   const commitEveryMs = options.limits?.commitEveryMs ?? 500
   const sessionMs = options.limits?.sessionMs ?? 30_000
   const stats: RunnerStats = { in: 0, out: 0, late: 0, deadLetters: 0, skipped: 0, windowsClosed: 0, retries: 0, rebalances: 0 }

@@ -247,7 +247,7 @@ test('runner: the log is asked for no more records at once than may be in flight
   await w.runner(upper, 'p').start()
   await w.runner(upper, 'q', { recordsInFlightMax: 7, bytesInFlightMax: 1000 }).start()
   t.deepEqual(asked, [
-    [2000, 64 << 20],
+    [2000, 16 << 20],
     [7, 1000],
   ])
 })

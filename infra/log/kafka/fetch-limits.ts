@@ -20,11 +20,11 @@ const WAIT_SHARE = 0.25
 export const firstAskBytes = (recordsMax: number): number => (recordsMax === Infinity ? PARTITION_BYTES_MAX : FIRST_BYTES_MAX)
 
 /**
- * Bytes to ask for of a partition after an answer of `size`: as many as `recordsMax` of its records have, and no less than a batch of its. `isCut`: nothing
- * came because its next batch is larger than what was `asked` for.
+ * Bytes to ask for of a partition after an answer of `size`: as many as `recordsMax` of its records have, within its `shareBytes` of what may be in flight,
+ * and no less than a batch of its. `isCut`: nothing came because its next batch is larger than what was `asked` for.
  */
-export function nextAskBytes(asked: number, size: Size | null, isCut: boolean, recordsMax: number): number {
-  if (size !== null) return Math.min(PARTITION_BYTES_MAX, Math.max(size.largestBatch, Math.ceil((size.bytes / size.records) * recordsMax)))
+export function nextAskBytes(asked: number, size: Size | null, isCut: boolean, { recordsMax, shareBytes }: { readonly recordsMax: number; readonly shareBytes: number }): number {
+  if (size !== null) return Math.min(PARTITION_BYTES_MAX, Math.max(size.largestBatch, Math.min(shareBytes, Math.ceil((size.bytes / size.records) * recordsMax))))
   return isCut ? Math.min(PARTITION_BYTES_MAX, asked * 2) : asked
 }
 

@@ -5,7 +5,7 @@
  * that does not answer, and of a partition that is refused or holds a batch that cannot be read, while the others go on (B6, D6).
  * Stages of a turn: which partitions does this leader have that are not paused → fetch → hand over in the order of the answer.
  * Invariants: C4 (a partition that was removed or added anew gets nothing of an older fetch), C6 (a request asks for at most `bytesMax`, and of a partition
- * for as many bytes as `recordsMax` of its records lately had; a paused partition is not asked for, and what was under way for it is thrown away and
+ * for its share of them or as many as `recordsMax` of its records lately had; a paused partition is not asked for, and what was under way for it is thrown away and
  * asked for again), fairness (kafkajs shuffles the partitions of a request, KIP-74).
  */
 import type { LogRecord, TopicPartition } from '../../../schemas/log.ts'
@@ -223,7 +223,8 @@ export class FetchLoop {
     const end = BigInt(committedOnly ? fetched.lastStableOffset : fetched.highWatermark)
     // There is more, and what was asked for would have fitted: if nothing came, its next batch is larger than that.
     const isCut = position.next < end && position.askBytes <= roomBytes
-    position.askBytes = Math.min(bytesMax, nextAskBytes(position.askBytes, sizeOf(fetched), isCut, recordsMax))
+    const limits = { recordsMax, shareBytes: Math.floor(bytesMax / this.#positions.all().length) }
+    position.askBytes = Math.min(bytesMax, nextAskBytes(position.askBytes, sizeOf(fetched), isCut, limits))
   }
 
   #refused(position: Position, refusal: Error): void {

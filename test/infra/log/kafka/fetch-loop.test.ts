@@ -167,6 +167,15 @@ test('fetch loop: of records that came, as many bytes are asked for as those wan
   )
 })
 
+test('fetch loop: two partitions share what may be in flight (C6)', async (t) => {
+  const came = plain(0, 'a'.repeat(500), 'b'.repeat(500))
+  const l = loopOf(t, { bytesMax: 80_000, recordsMax: 100 }, answer(), answerOf({ highWatermark: 9, batches: [came] }))
+  l.fetch.add(tp(0), 0n)
+  l.fetch.add(tp(1), 0n)
+  await until(() => l.requests.length === 3)
+  t.deepEqual(asks(l.requests), [MiB / 16, MiB / 16, 40_000])
+})
+
 test('fetch loop: no more is asked for where nothing came for another reason: the end, an open transaction, a refusal, want of room (C6)', async (t) => {
   const bytesMax = 100_000
   const full = batch(0, 1, recordsOf(['f'.repeat(60_000)]))
