@@ -71,11 +71,11 @@ export function startMembers(specs: readonly MemberSpec[], dir: string, environm
     })
     member.ended = new Promise((resolve) => {
       child.once('close', (code, signal) => {
-        log.end()
         const was = member.state
         member.child = null
         member.state = 'down'
-        resolve()
+        // Not before its log is written: whoever waits may remove the folder.
+        log.end(resolve)
         if (isStopping || was === 'down') return
         if (was === 'starting') {
           startRetries++
