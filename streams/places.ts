@@ -39,7 +39,9 @@ export function createPlaces(placesMax: number, onFree: () => void): Places {
   let empty = 0
   /** Joined, and holding a place or waiting for one. */
   let busy = 0
-  const waiting = new Set<{ readonly held: number }>()
+  /** A flag each: a set that shares enter and leave with every record would be copied all the time. */
+  const shares = new Set<{ held: number; isWaiting: boolean }>()
+  let waiting = 0
   let isTelling = false
   let isStale = false
 
@@ -48,7 +50,7 @@ export function createPlaces(placesMax: number, onFree: () => void): Places {
     isStale = true
     if (isTelling) return
     isTelling = true
-    while (isStale && waiting.size > 0 && free > 0) {
+    while (isStale && waiting > 0 && free > 0) {
       isStale = false
       onFree()
     }
@@ -56,8 +58,9 @@ export function createPlaces(placesMax: number, onFree: () => void): Places {
   }
 
   const join = (): Share => {
-    const own = { held: 0 }
+    const own = { held: 0, isWaiting: false }
     let isJoined = true
+    shares.add(own)
     empty++
 
     const isRefused = (): boolean => {
@@ -66,10 +69,10 @@ export function createPlaces(placesMax: number, onFree: () => void): Places {
       if (free <= Math.min(empty, keptMax)) return true
       const fair = Math.max(1, Math.floor(placesMax / Math.max(1, busy)))
       if (own.held < fair) return false
-      for (const other of waiting) if (other !== own && other.held < fair) return true
+      for (const other of shares) if (other.isWaiting && other !== own && other.held < fair) return true
       return false
     }
-    const isBusy = (): boolean => isJoined && (own.held > 0 || waiting.has(own))
+    const isBusy = (): boolean => isJoined && (own.held > 0 || own.isWaiting)
     /** Keeps the counts while `act` changes what they count. */
     const counted = (act: () => void): void => {
       if (isJoined && own.held === 0) empty--
@@ -78,16 +81,21 @@ export function createPlaces(placesMax: number, onFree: () => void): Places {
       if (isJoined && own.held === 0) empty++
       if (isBusy()) busy++
     }
+    const setWaiting = (isWaiting: boolean): void => {
+      if (own.isWaiting === isWaiting) return
+      own.isWaiting = isWaiting
+      waiting += isWaiting ? 1 : -1
+    }
     const rest = (): void => {
-      if (!waiting.has(own)) return
-      counted(() => waiting.delete(own))
+      if (!own.isWaiting) return
+      counted(() => setWaiting(false))
       tell()
     }
 
     return {
       isRefused,
       wait: () => {
-        if (isJoined && !waiting.has(own)) counted(() => waiting.add(own))
+        if (isJoined && !own.isWaiting) counted(() => setWaiting(true))
       },
       take: () => {
         if (isRefused()) return false
@@ -104,9 +112,10 @@ export function createPlaces(placesMax: number, onFree: () => void): Places {
       leave: () => {
         if (!isJoined) return
         counted(() => {
-          waiting.delete(own)
+          setWaiting(false)
           isJoined = false
         })
+        shares.delete(own)
         tell()
       },
     }

@@ -18,7 +18,7 @@ import type { Emit, FunctionContext, OnceOptions, TaskContext, TaskFunction } fr
 import { assertRecordSize, carrierOf, handed, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
-import { createKeyOrder } from './key-order.ts'
+import { createKeyOrder, type Ordered } from './key-order.ts'
 import { createLowWaterMark } from './low-water-mark.ts'
 import { appendMsOf, type OncePartition } from './once.ts'
 import { recordBytes } from './chunks.ts'
@@ -61,7 +61,7 @@ export interface TaskPartitionOptions<T> {
   readonly ready: Promise<void>
 }
 
-interface Work<T> {
+interface Work<T> extends Ordered {
   readonly record: LogRecord
   /** What admitted it, where the function is `once`. Others are decoded when their turn comes: what waits is the record alone. */
   readonly admitted: { readonly value: T } | null
@@ -74,6 +74,8 @@ interface Work<T> {
   /** Tries after which it has to wait for another, those that do not count among them. */
   rests: number
   call: TaskCall | null
+  /** In `atWork`. */
+  place: number
   isCancelled: boolean
 }
 
@@ -87,7 +89,10 @@ const workOf = <T>(record: LogRecord, id: string, digest: string, admitted: Work
   attempt: 0,
   rests: 0,
   call: null,
+  place: -1,
   isCancelled: false,
+  lane: null,
+  isResting: false,
 })
 
 /** Why over 70 lines: one state machine over the records of the partition. */
@@ -99,10 +104,10 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   const order = createKeyOrder<Work<T>>(definition.once !== undefined && definition.order === 'unordered' ? 'key' : definition.order, definition.concurrency)
   const share = options.places.join()
   const retries = createRetries(environment.retry.attemptsMax, clock.nowMs)
-  /** Handlers at work: a partition that is given up tells them. */
-  const calls = new Set<TaskCall>()
+  /** Whose handlers are at work: a partition that is given up tells them. */
+  const atWork: Work<T>[] = []
   abort.signal.addEventListener('abort', () => {
-    for (const call of calls) call.cancel(staleEpoch(), true)
+    for (const { call } of [...atWork]) call?.cancel(staleEpoch(), true)
   })
   /** R1, of a function that is `once`: whom a cancel concerns, and when what is not done yet was appended. */
   const isOnce = definition.once !== undefined
@@ -270,13 +275,17 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       carrier,
     }
     work.call = call
-    calls.add(call)
+    work.place = atWork.push(work) - 1
     if (work.isCancelled) call.cancel(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
     try {
       return await call.run(() => definition.handle(value, handed(work.record, definition), taskContext))
     } finally {
-      calls.delete(call)
       work.call = null
+      const last = atWork.pop() as Work<T>
+      if (last !== work) {
+        atWork[work.place] = last
+        last.place = work.place
+      }
     }
   }
 

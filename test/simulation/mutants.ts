@@ -363,8 +363,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'streams/key-order.ts',
     edits: [
       [
-        '        resting.add(entry)\n        waiting++\n',
-        '        resting.add(entry)\n        waiting++\n        const lane = laneOf.get(entry)\n        if (lane !== undefined && lane.entries.length > 0) offer(lane)\n',
+        '      entry.isResting = true\n      running--\n      waiting++\n',
+        '      entry.isResting = true\n      running--\n      waiting++\n      const lane = entry.lane as Lane<T>\n      if (lane.entries.length > 0) offer(lane)\n',
       ],
     ],
     simulations: ['task-key', 'task-partition'],

@@ -1,11 +1,13 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { createKeyOrder } from '../../streams/key-order.ts'
+import { createKeyOrder, type Ordered } from '../../streams/key-order.ts'
 
-interface Entry {
+interface Entry extends Ordered {
   readonly key: string | null
   readonly at: number
 }
+
+const entry = (key: string | null, at: number): Entry => ({ key, at, lane: null, isResting: false })
 
 test('key order: never two of a key in flight, never out of order within a key, all of them started (T2)', (t) => {
   const keys = fc.array(fc.option(fc.constantFrom('a', 'b', 'c'), { nil: null }), { maxLength: 40 })
@@ -15,7 +17,7 @@ test('key order: never two of a key in flight, never out of order within a key, 
       const running: Entry[] = []
       const resting: Entry[] = []
       const finished: Entry[] = []
-      for (const [at, key] of all.entries()) order.add(key, { key, at })
+      for (const [at, key] of all.entries()) order.add(key, entry(key, at))
       for (const choice of choices) {
         if (choice % 3 === 0 || running.length === 0) {
           const next = order.next()
@@ -54,11 +56,7 @@ test('key order: never two of a key in flight, never out of order within a key, 
 
 test('key order: a resting record keeps its key shut and gives its place to other keys (D1)', (t) => {
   const order = createKeyOrder<Entry>('key', 1)
-  const [a1, a2, b1] = [
-    { key: 'a', at: 1 },
-    { key: 'a', at: 2 },
-    { key: 'b', at: 3 },
-  ]
+  const [a1, a2, b1] = [entry('a', 1), entry('a', 2), entry('b', 3)]
   for (const entry of [a1, a2, b1]) order.add(entry.key, entry)
   t.is(order.next(), a1)
   t.is(order.next(), undefined)
@@ -75,7 +73,7 @@ test('key order: a resting record keeps its key shut and gives its place to othe
 test('key order: order `partition` runs one at a time, `unordered` never waits for a key', (t) => {
   const one = createKeyOrder<Entry>('partition', 8)
   const many = createKeyOrder<Entry>('unordered', 8)
-  for (const order of [one, many]) for (const at of [1, 2]) order.add('same', { key: 'same', at })
+  for (const order of [one, many]) for (const at of [1, 2]) order.add('same', entry('same', at))
   t.is(one.next()?.at, 1)
   t.false(one.hasNext())
   t.is(many.next()?.at, 1)
