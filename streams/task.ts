@@ -107,7 +107,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   /** Whose handlers are at work: a partition that is given up tells them. */
   const atWork: Work<T>[] = []
   abort.signal.addEventListener('abort', () => {
-    for (const { call } of [...atWork]) call?.cancel(staleEpoch(), true)
+    for (const { call } of atWork) call?.cancel(staleEpoch(), true)
   })
   /** R1, of a function that is `once`: whom a cancel concerns, and when what is not done yet was appended. */
   const isOnce = definition.once !== undefined
