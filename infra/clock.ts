@@ -10,13 +10,11 @@ export const systemClock: Clock = {
       const timer = setTimeout(run, Math.max(0, delayMs))
       return () => clearTimeout(timer)
     }
-    let timer: NodeJS.Timeout
-    const wait = (restMs: number): void => {
-      // Node fires a longer timer at once.
-      timer = restMs > TIMER_MS_MAX ? setTimeout(() => wait(restMs - TIMER_MS_MAX), TIMER_MS_MAX) : setTimeout(run, Math.max(0, restMs))
-    }
-    wait(delayMs)
-    return () => clearTimeout(timer)
+    // Node fires a longer timer at once.
+    let cancel = systemClock.setTimer(TIMER_MS_MAX, () => {
+      cancel = systemClock.setTimer(delayMs - TIMER_MS_MAX, run)
+    })
+    return () => cancel()
   },
 }
 

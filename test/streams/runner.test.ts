@@ -1,6 +1,6 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
-import type { ConsumerEvents, LogConsumer } from '../../schemas/log.ts'
+import type { ConsumerEvents, LogConsumer, LogDriver } from '../../schemas/log.ts'
 import type { Telemetry } from '../../schemas/ports.ts'
 import {
   defineFunction,
@@ -33,6 +33,28 @@ const upper = defineFunction<MapFunction<string>>({
 const topics = { in: 2, out: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] } as Parameters<typeof runnerWorld>[0]
 const values = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => ({ topic: 'in', key: Buffer.from(`${prefix}${i}`), value: Buffer.from(`${prefix}${i}`) }))
 const unique = (all: readonly string[]): number => new Set(all).size
+
+type ConsumerOptions = Parameters<LogDriver['consumer']>[0]
+
+/** From now on the consumers of the world's log do as `wrap` says, and as before in all else. */
+function wrapConsumers(w: RunnerWorld, wrap: (inner: LogConsumer, options: ConsumerOptions) => Partial<LogConsumer>): void {
+  const driver = w.log.driver.bind(w.log)
+  const wrapped = (inner: LogConsumer, options: ConsumerOptions): LogConsumer => ({
+    start: inner.start.bind(inner),
+    pause: inner.pause.bind(inner),
+    resume: inner.resume.bind(inner),
+    commit: inner.commit.bind(inner),
+    endOffset: inner.endOffset.bind(inner),
+    stop: inner.stop.bind(inner),
+    ...wrap(inner, options),
+  })
+  Object.assign(w.log, {
+    driver: (name: string): LogDriver => {
+      const own = driver(name)
+      return { ...own, consumer: (options) => wrapped(own.consumer(options), options) }
+    },
+  })
+}
 
 test('runner: undecodable, oversized and hostile records reach the DLQ byte-identical, and the stream goes on (D2, D6)', async (t) => {
   const w = runnerWorld(topics)
@@ -197,13 +219,7 @@ test('runner: missing topics are named and nothing is started', async (t) => {
 
 test('runner: what a fetch brings once more is not handed over twice (C1)', async (t) => {
   const w = runnerWorld(topics)
-  const { driver } = w.log
-  const twice = (inner: LogConsumer): LogConsumer => ({
-    pause: inner.pause.bind(inner),
-    resume: inner.resume.bind(inner),
-    commit: inner.commit.bind(inner),
-    endOffset: inner.endOffset.bind(inner),
-    stop: inner.stop.bind(inner),
+  wrapConsumers(w, (inner) => ({
     start: (events) =>
       inner.start({
         ...events,
@@ -213,13 +229,7 @@ test('runner: what a fetch brings once more is not handed over twice (C1)', asyn
           events.records(tp, epoch, records.slice(1), readTo)
         },
       }),
-  })
-  Object.assign(w.log, {
-    driver: (name: string) => {
-      const own = driver(name)
-      return { ...own, consumer: (options: Parameters<typeof own.consumer>[0]) => twice(own.consumer(options)) }
-    },
-  })
+  }))
   const runner = w.runner(upper, 'p')
   await runner.start()
   w.log.append(values('x', 20))
@@ -231,18 +241,9 @@ test('runner: what a fetch brings once more is not handed over twice (C1)', asyn
 test('runner: the log is asked for no more records at once than may be in flight (C6)', async (t) => {
   const w = runnerWorld(topics)
   const asked: unknown[] = []
-  const driver = w.log.driver.bind(w.log)
-  Object.assign(w.log, {
-    driver: (name: string) => {
-      const own = driver(name)
-      return {
-        ...own,
-        consumer: (options: Parameters<typeof own.consumer>[0]) => {
-          asked.push([options.recordsInFlightMax, options.bytesInFlightMax])
-          return own.consumer(options)
-        },
-      }
-    },
+  wrapConsumers(w, (_inner, options) => {
+    asked.push([options.recordsInFlightMax, options.bytesInFlightMax])
+    return {}
   })
   await w.runner(upper, 'p').start()
   await w.runner(upper, 'q', { recordsInFlightMax: 7, bytesInFlightMax: 1000 }).start()
@@ -534,28 +535,8 @@ test('runner: other window parameters under the same group are refused, never mi
 
 /** What the consumer of the next runner is given: for what only a Kafka client can meet. */
 function eavesdrop(w: RunnerWorld): () => ConsumerEvents {
-  const { driver } = w.log
   let events: ConsumerEvents | undefined
-  Object.assign(w.log, {
-    driver: (name: string) => {
-      const own = driver(name)
-      return {
-        ...own,
-        consumer: (options: Parameters<typeof own.consumer>[0]) => {
-          const inner = own.consumer(options)
-          const consumer: LogConsumer = {
-            start: (given) => inner.start((events = given)),
-            pause: (tps) => inner.pause(tps),
-            resume: (tps) => inner.resume(tps),
-            commit: (entries) => inner.commit(entries),
-            endOffset: (tp) => inner.endOffset(tp),
-            stop: () => inner.stop(),
-          }
-          return consumer
-        },
-      }
-    },
-  })
+  wrapConsumers(w, (inner) => ({ start: (given) => inner.start((events = given)) }))
   return () => events as ConsumerEvents
 }
 

@@ -223,7 +223,7 @@ export class FetchLoop {
     const end = BigInt(committedOnly ? fetched.lastStableOffset : fetched.highWatermark)
     // There is more, and what was asked for would have fitted: if nothing came, its next batch is larger than that.
     const isCut = position.next < end && position.askBytes <= roomBytes
-    const limits = { recordsMax, shareBytes: Math.floor(bytesMax / this.#positions.all().length) }
+    const limits = { recordsMax, shareBytes: Math.floor(bytesMax / this.#positions.size) }
     position.askBytes = Math.min(bytesMax, nextAskBytes(position.askBytes, sizeOf(fetched), isCut, limits))
   }
 

@@ -30,6 +30,7 @@ import { FetchLoop } from './fetch-loop.ts'
 import { decide } from './group-protocol.ts'
 import { partitionsOf } from './leaders.ts'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, type Broker, type Cluster, type GroupResponse } from './kafkajs.ts'
+import { keyOf } from './positions.ts'
 import { createTroubles, type Troubles } from './troubles.ts'
 
 export interface MemberOptions {
@@ -59,8 +60,6 @@ const RETRY_MAX_MS = 1000
 const HEARTBEATS_PER_SESSION = 6
 /** While others finish their work the group waits this long for us, and we for them. */
 const REBALANCE_MIN_MS = 30_000
-
-const keyOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
 
 /** Why the present ownership ended. */
 interface Ending {

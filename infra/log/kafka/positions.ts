@@ -49,6 +49,10 @@ export class Positions {
     return this.#all.get(keyOf(tp))
   }
 
+  get size(): number {
+    return this.#all.size
+  }
+
   all(): Position[] {
     return [...this.#all.values()]
   }

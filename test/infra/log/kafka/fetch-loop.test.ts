@@ -179,28 +179,15 @@ test('fetch loop: two partitions share what may be in flight (C6)', async (t) =>
 test('fetch loop: no more is asked for where nothing came for another reason: the end, an open transaction, a refusal, want of room (C6)', async (t) => {
   const bytesMax = 100_000
   const full = batch(0, 1, recordsOf(['f'.repeat(60_000)]))
-  const room = (cutShort: number) => ({ partition: 1, highWatermark: 9, batches: [full, ...(cutShort === 0 ? [] : [plain(1, 'c'.repeat(60_000)).subarray(0, cutShort)])] })
+  const nothing = { highWatermark: 9, batches: [] }
+  const beside = (...batches: Buffer[]): Answered => ({ partition: 1, highWatermark: 9, batches })
   const answers: [string, Answered[], boolean][] = [
     ['the end', [{ highWatermark: 0, batches: [] }], false],
-    ['an open transaction', [{ highWatermark: 9, lastStableOffset: 0, batches: [] }], false],
-    ['a refusal', [{ errorCode: NOT_LEADER_FOR_PARTITION, highWatermark: 9, batches: [] }], false],
-    ['want of room', [{ highWatermark: 9, batches: [] }, room(0)], false],
-    [
-      'want of room, by a batch cut short',
-      [
-        { highWatermark: 9, batches: [] },
-        { ...room(0), batches: [plain(0, 'x'), plain(1, 'c'.repeat(60_000)).subarray(0, 40_000)] },
-      ],
-      false,
-    ],
-    [
-      'a batch too large',
-      [
-        { highWatermark: 9, batches: [] },
-        { partition: 1, highWatermark: 9, batches: [plain(0, 'x')] },
-      ],
-      true,
-    ],
+    ['an open transaction', [{ ...nothing, lastStableOffset: 0 }], false],
+    ['a refusal', [{ ...nothing, errorCode: NOT_LEADER_FOR_PARTITION }], false],
+    ['want of room', [nothing, beside(full)], false],
+    ['want of room, by a batch cut short', [nothing, beside(plain(0, 'x'), plain(1, 'c'.repeat(60_000)).subarray(0, 40_000))], false],
+    ['a batch too large', [nothing, beside(plain(0, 'x'))], true],
   ]
   for (const [why, partitions, isMore] of answers) {
     // What was refused is asked for again a little later.
