@@ -7,8 +7,9 @@
  */
 import type { ExecutionContext, TestFn } from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
-import type { LogDriver, LogRecord, LogTail, OutRecord, TailBatch, TailOptions } from '../../schemas/log.ts'
+import type { LogDriver, LogTail, OutRecord, TailBatch, TailOptions } from '../../schemas/log.ts'
 import { partitionOf } from '../../infra/log/partitioner.ts'
+import { committedRecords, readTopic } from '../helpers/read-topic.ts'
 import { until } from '../helpers/until.ts'
 import type { Member } from './member.ts'
 import { join } from './member.ts'
@@ -44,14 +45,6 @@ async function rejection(work: Promise<unknown>): Promise<string> {
     () => 'resolved',
     (error: unknown) => codeOf(error),
   )
-}
-
-/** Everything up to the ends seen at opening. */
-async function readAll(driver: LogDriver, topic: string, options: Partial<TailOptions> = {}): Promise<LogRecord[]> {
-  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true, ...options })
-  const records: LogRecord[] = []
-  for await (const batch of tail) records.push(...batch.records)
-  return records
 }
 
 /** Reads on in the background; what came is in `batches`. */
@@ -119,7 +112,7 @@ function appendChecks(check: Check): void {
       { key: Buffer.alloc(0), value: text('empty key') },
     ]
     t.deepEqual(await send(...sent), [0n, 1n, 2n, 3n, 4n])
-    const records = await readAll(driver, topic)
+    const records = await readTopic(driver, topic)
     t.deepEqual(
       records.map(({ key, value }) => [key, value]),
       sent.map(({ key, value }) => [key, value]),
@@ -131,7 +124,7 @@ function appendChecks(check: Check): void {
   check('append: order is kept within a partition, however many sends are under way', 1, async (t, { driver, topic, send }) => {
     await Promise.all(Array.from({ length: 30 }, (_, n) => send(...numbered(20, n * 20))))
     t.deepEqual(
-      (await readAll(driver, topic)).map((record) => String(record.value)),
+      (await readTopic(driver, topic)).map((record) => String(record.value)),
       names(600),
     )
   })
@@ -149,7 +142,7 @@ function appendChecks(check: Check): void {
 
   check('append: with LogAppendTime the producer’s time is ignored and appendMs is set (W1)', 1, async (t, { driver, topic, send }) => {
     await send({ value: text('v'), timestampMs: 1000 })
-    const [record] = await readAll(driver, topic)
+    const [record] = await readTopic(driver, topic)
     t.is(record?.appendMs, record?.timestampMs ?? null)
     t.true((record?.timestampMs ?? 0) > 1_000_000)
   })
@@ -160,7 +153,7 @@ function appendChecks(check: Check): void {
     async (t, { driver, topic, send }) => {
       const timestampMs = Date.now() - 5000
       await send({ value: text('v'), timestampMs })
-      const [record] = await readAll(driver, topic)
+      const [record] = await readTopic(driver, topic)
       t.deepEqual([record?.timestampMs, record?.appendMs], [timestampMs, null])
     },
     'CreateTime',
@@ -172,7 +165,7 @@ function appendChecks(check: Check): void {
     t.is(await rejection(send({ value: Buffer.alloc(MAX_MESSAGE_BYTES + 10_000) })), 'SLU_LOG_RECORD_TOO_LARGE')
     await send({ value: text('small') })
     t.deepEqual(
-      (await readAll(driver, topic)).map((record) => String(record.value)),
+      (await readTopic(driver, topic)).map((record) => String(record.value)),
       ['small'],
     )
   })
@@ -181,13 +174,13 @@ function appendChecks(check: Check): void {
 function readerChecks(check: Check): void {
   check('reader: from start, end, an offset map; untilEnd ends at the ends seen at opening', 2, async (t, { driver, topic, send }) => {
     await send(...numbered(5), { partition: 1, value: text('p1') })
-    t.deepEqual((await readAll(driver, topic)).map((r) => String(r.value)).sort(), ['0', '1', '2', '3', '4', 'p1'])
-    t.deepEqual((await readAll(driver, topic, { from: new Map([[0, 3n]]) })).map((r) => String(r.value)).sort(), ['3', '4', 'p1'])
+    t.deepEqual((await readTopic(driver, topic)).map((r) => String(r.value)).sort(), ['0', '1', '2', '3', '4', 'p1'])
+    t.deepEqual((await readTopic(driver, topic, { from: new Map([[0, 3n]]) })).map((r) => String(r.value)).sort(), ['3', '4', 'p1'])
     t.deepEqual(
-      (await readAll(driver, topic, { partitions: [1] })).map((r) => String(r.value)),
+      (await readTopic(driver, topic, { partitions: [1] })).map((r) => String(r.value)),
       ['p1'],
     )
-    t.deepEqual(await readAll(driver, topic, { from: 'end' }), [])
+    t.deepEqual(await readTopic(driver, topic, { from: 'end' }), [])
     const tail = await driver.reader().open({ topic, partitions: [0], from: 'end', committedOnly: true, untilEnd: false })
     await tail.caughtUp
     const followed = follow(tail)
@@ -216,7 +209,7 @@ function readerChecks(check: Check): void {
     await log.truncate(topic, 0, 3n)
     t.is(await rejection(open({ from: new Map([[0, 1n]]) })), 'SLU_LOG_TRUNCATED')
     t.deepEqual(
-      (await readAll(driver, topic)).map((r) => String(r.value)),
+      (await readTopic(driver, topic)).map((r) => String(r.value)),
       ['3', '4'],
     )
   })
@@ -249,7 +242,7 @@ function groupChecks(check: Check): void {
       },
     })
     await wait(() => isAsked, 'assigned is called')
-    await readAll(driver, topic)
+    await readTopic(driver, topic)
     t.is(member.deliveries.length, 0)
     gate.resolve()
     await wait(() => member.records().length === 3, 'then they come')
@@ -289,7 +282,7 @@ function groupChecks(check: Check): void {
     }
     const successor = join(log.driver(), { group, topic, onAssigned })
     await send(...numbered(5, 10))
-    await readAll(driver, topic)
+    await readTopic(driver, topic)
     t.is(first.records().length, 10)
     t.false(isTaken, 'the successor waits')
     gate.resolve()
@@ -483,7 +476,7 @@ function fenceChecks(check: Check): void {
     await other.transaction([record('three')])
     t.is(await rejection(first.transaction([record('zombie again')])), 'SLU_LOG_FENCED')
     t.deepEqual(
-      (await readAll(driver, topic)).map((r) => String(r.value)),
+      (await committedRecords(driver, topic, 3)).map((r) => String(r.value)),
       ['one', 'two', 'three'],
     )
     await Promise.all([first.close(), second.close(), other.close()])
@@ -503,8 +496,7 @@ function fenceChecks(check: Check): void {
     )
     t.is(await rejection(holder.transaction([record(0, text('half')), record(1, Buffer.alloc(MAX_MESSAGE_BYTES + 10_000))])), 'SLU_LOG_RECORD_TOO_LARGE')
     await holder.transaction([record(0, text('d'))])
-    // A broker writes the commit markers after it has answered: visible soon, not at once.
-    await wait(async () => (await readAll(driver, topic)).length === 4, 'all four are visible')
+    await committedRecords(driver, topic, 4)
     const member = await join(driver, { group: `${topic}.g`, topic })
     const ranges = await driver.admin().ranges(topic)
     const readTo = (partition: number): bigint => member.deliveries.findLast((delivery) => delivery.partition === partition)?.readTo ?? 0n
@@ -532,7 +524,7 @@ function offsetChecks(check: Check): void {
     t.deepEqual(await next.transaction([], to(7n)), [])
     await wait(async () => JSON.stringify(await committed(), bigints) === '{"nextOffset":"7","metadata":""}', 'an offset alone')
     t.deepEqual(
-      (await readAll(driver, topic)).map((r) => String(r.value)),
+      (await readTopic(driver, topic)).map((r) => String(r.value)),
       ['a'],
     )
     await Promise.all([holder.close(), next.close()])

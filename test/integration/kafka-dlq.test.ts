@@ -2,11 +2,20 @@
 import test from 'ava'
 import { countDlq, redrive } from '../../cli/dlq.ts'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
-import type { LogRecord, TopicSpec } from '../../schemas/log.ts'
+import type { LogDriver, TopicSpec } from '../../schemas/log.ts'
 import { kafkaForTests } from '../helpers/kafka.ts'
+import { valuesOf } from '../helpers/read-topic.ts'
+import { until } from '../helpers/until.ts'
 
 const kafka = await kafkaForTests()
 const kafkaTest = kafka === null ? test.skip : test.serial
+
+/** What a DLQ holds once `redriven` are seen as put back: a broker answers a commit before its markers are written. */
+async function counted(driver: LogDriver, topic: string, redriven: number): Promise<Awaited<ReturnType<typeof countDlq>>> {
+  let counts: Awaited<ReturnType<typeof countDlq>> = { open: 0, redriven: 0, codes: {} }
+  await until(async () => (counts = await countDlq(driver, topic)).redriven === redriven)
+  return counts
+}
 
 kafkaTest('kafka dlq: 450 dead letters of two partitions are put back once, in order, in several transactions; new ones stay open', async (t) => {
   t.timeout(120_000)
@@ -30,20 +39,14 @@ kafkaTest('kafka dlq: 450 dead letters of two partitions are put back once, in o
       })),
     )
   }
-  const read = async (partition: number): Promise<string[]> => {
-    const records: LogRecord[] = []
-    const tail = await driver.reader().open({ topic: source, partitions: [partition], from: 'start', committedOnly: true, untilEnd: true })
-    for await (const batch of tail) records.push(...batch.records)
-    return records.map((r) => String(r.value))
-  }
   const all = { matches: () => true, limit: Infinity }
   await park(450, 'a')
   t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 450, redriven: 0, codes: { A: 150, B: 300 } })
   t.is(await redrive(driver, `${source}.dlq`, { ...all, matches: (l) => l.code === 'A' }), 150)
-  t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 300, redriven: 150, codes: { B: 300 } })
+  t.deepEqual(await counted(driver, `${source}.dlq`, 150), { open: 300, redriven: 150, codes: { B: 300 } })
   t.is(await redrive(driver, `${source}.dlq`, { ...all, limit: 200 }), 200)
   await park(4, 'b')
-  t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 104, redriven: 350, codes: { B: 102, A: 2 } })
+  t.deepEqual(await counted(driver, `${source}.dlq`, 350), { open: 104, redriven: 350, codes: { B: 102, A: 2 } })
   t.is(await redrive(driver, `${source}.dlq`, all), 104)
   t.is(await redrive(driver, `${source}.dlq`, all), 0)
   const of = (partition: number): string[] => {
@@ -51,7 +54,7 @@ kafkaTest('kafka dlq: 450 dead letters of two partitions are put back once, in o
     const [a, b] = [own.filter((i) => i % 3 === 0), own.filter((i) => i % 3 !== 0)]
     return [...a, ...b].map((i) => `a${i}`).concat([partition, partition + 2].map((i) => `b${i}`))
   }
-  for (const partition of [0, 1]) t.deepEqual(await read(partition), of(partition))
+  for (const partition of [0, 1]) t.deepEqual(await valuesOf(driver, source, { partitions: [partition] }), of(partition))
 })
 
 kafkaTest('kafka dlq: the older of two redrives is refused by the log and told that another one is running; no dead letter is put back twice (D5)', async (t) => {
@@ -81,6 +84,6 @@ kafkaTest('kafka dlq: the older of two redrives is refused by the log and told t
   const refused = await t.throwsAsync(redrive(older, `${source}.dlq`, all))
   t.regex(refused?.message ?? '', /SLU_LOG_FENCED.*in\.dlq: another redrive of this DLQ is running/)
   const [range] = await driver.admin().ranges(source)
-  t.deepEqual(await countDlq(driver, `${source}.dlq`), { open: 0, redriven: 5, codes: {} })
+  t.deepEqual(await counted(driver, `${source}.dlq`, 5), { open: 0, redriven: 5, codes: {} })
   t.true((range?.endOffset ?? 0n) >= 5n && (range?.endOffset ?? 0n) < 10n, 'five records and the markers of one transaction')
 })

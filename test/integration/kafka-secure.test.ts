@@ -26,6 +26,7 @@ import { createRunner } from '../../streams/runner.ts'
 import { makeCertificates, type Certificates } from '../helpers/certificates.ts'
 import { testCodecs } from '../helpers/codecs.ts'
 import { siteInFolder, startSluice } from '../helpers/site.ts'
+import { valuesOf } from '../helpers/read-topic.ts'
 import { until } from '../helpers/until.ts'
 
 const { available, reason } = await isKafkaAvailable()
@@ -157,16 +158,8 @@ kafkaTest('secure kafka: over TLS and SCRAM every part of the driver works: admi
     })
     await until(() => taken.length === 2, 20_000)
     await consumer.stop()
-    const tail = await driver.reader().open({ topic: 'flow', partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
-    const read: string[] = []
-    for await (const { records } of tail) read.push(...records.map((r) => String(r.value)))
-    t.deepEqual(
-      [taken, read],
-      [
-        ['plain', 'fenced'],
-        ['plain', 'fenced'],
-      ],
-    )
+    t.deepEqual(taken, ['plain', 'fenced'])
+    t.deepEqual(await valuesOf(driver, 'flow'), taken)
   })
 })
 

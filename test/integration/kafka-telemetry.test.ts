@@ -11,6 +11,7 @@ import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
 import { testCodecs } from '../helpers/codecs.ts'
 import { kafkaForTests } from '../helpers/kafka.ts'
 import { sluice, siteInFolder, startSluice, type RunningCommand, type TestSite } from '../helpers/site.ts'
+import { readTopic } from '../helpers/read-topic.ts'
 import { until } from '../helpers/until.ts'
 
 const kafka = await kafkaForTests()
@@ -70,10 +71,8 @@ const run = (site: TestSite): RunningCommand => startSluice(['run', ...FUNCTIONS
 
 async function readAll(bootstrap: readonly string[], topic: string): Promise<LogRecord[]> {
   const driver = createKafkaDriver({ brokers: [...bootstrap] })
-  const records: LogRecord[] = []
   try {
-    for await (const batch of await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })) records.push(...batch.records)
-    return records
+    return await readTopic(driver, topic)
   } finally {
     await driver.close()
   }

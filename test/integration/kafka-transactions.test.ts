@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
-import type { LogDriver } from '../../schemas/log.ts'
 import { kafkaForTests } from '../helpers/kafka.ts'
+import { valuesOf } from '../helpers/read-topic.ts'
 import { until } from '../helpers/until.ts'
 
 const kafka = await kafkaForTests()
@@ -13,13 +13,6 @@ const kafkaTest = kafka === null ? test.skip : test.serial
 const CHILD = fileURLToPath(new URL('transactional-child.ts', import.meta.url))
 const POINTS = ['outputs', 'offset', 'commit'] as const
 const RECORDS = 900
-
-async function valuesOf(driver: LogDriver, topic: string, committedOnly: boolean): Promise<string[]> {
-  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly, untilEnd: true })
-  const values: string[] = []
-  for await (const { records } of tail) values.push(...records.map((r) => String(r.value)))
-  return values
-}
 
 for (const kind of ['map', 'task'])
   kafkaTest(
@@ -58,14 +51,14 @@ for (const kind of ['map', 'task'])
           child.kill('SIGKILL')
           await ended
         }
-        const [all, committed] = await Promise.all([valuesOf(driver, `${prefix}out`, false), valuesOf(driver, `${prefix}out`, true)])
+        const [all, committed] = await Promise.all([valuesOf(driver, `${prefix}out`, { committedOnly: false }), valuesOf(driver, `${prefix}out`)])
         if (point !== 'commit') unseen += all.length - committed.length
       }
       t.true(unseen > 0, 'outputs of a transaction that never ended stood in the log: the kill was inside it')
       const last = start('never')
       const ended = once(last.child, 'exit')
       try {
-        const isThere = async (): Promise<boolean> => (await valuesOf(driver, `${prefix}out`, true)).length + (await valuesOf(driver, `${prefix}in.dlq`, true)).length >= count
+        const isThere = async (): Promise<boolean> => (await valuesOf(driver, `${prefix}out`)).length + (await valuesOf(driver, `${prefix}in.dlq`)).length >= count
         await until(isThere, 60_000, 'everything is there')
         const committedAll = async (): Promise<boolean> => {
           const committed = await driver.admin().committed(`${prefix}sluice.copy`, `${prefix}in`)
@@ -76,9 +69,9 @@ for (const kind of ['map', 'task'])
         last.child.kill('SIGKILL')
         await ended
       }
-      t.is((await valuesOf(driver, `${prefix}in`, true)).length, count, 'the input itself holds every record once')
-      t.deepEqual((await valuesOf(driver, `${prefix}out`, true)).toSorted(), sent.filter((v) => v.startsWith('ok')).toSorted())
-      t.deepEqual((await valuesOf(driver, `${prefix}in.dlq`, true)).toSorted(), sent.filter((v) => v.startsWith('bad')).toSorted())
+      t.is((await valuesOf(driver, `${prefix}in`)).length, count, 'the input itself holds every record once')
+      t.deepEqual((await valuesOf(driver, `${prefix}out`)).toSorted(), sent.filter((v) => v.startsWith('ok')).toSorted())
+      t.deepEqual((await valuesOf(driver, `${prefix}in.dlq`)).toSorted(), sent.filter((v) => v.startsWith('bad')).toSorted())
       await driver.close()
     },
   )

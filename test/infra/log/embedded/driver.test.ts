@@ -10,6 +10,7 @@ import { FILE_NAME } from '../../../../infra/log/embedded/database.ts'
 import type { SluiceError } from '../../../../schemas/errors.ts'
 import type { LogDriver, TopicSpec } from '../../../../schemas/log.ts'
 import { join as joinGroup } from '../../../conformance/member.ts'
+import { valuesOf } from '../../../helpers/read-topic.ts'
 import { until } from '../../../helpers/until.ts'
 
 const dirs: string[] = []
@@ -24,12 +25,7 @@ test.after.always(() => {
 
 const spec: TopicSpec = { name: 'a', partitions: 1, replication: 1, timestampType: 'CreateTime', cleanup: 'delete', retentionMs: -1, maxMessageBytes: 1_000_000 }
 
-async function values(driver: LogDriver): Promise<string[]> {
-  const all: string[] = []
-  const tail = await driver.reader().open({ topic: 'a', partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
-  for await (const batch of tail) all.push(...batch.records.map((record) => String(record.value)))
-  return all
-}
+const values = (driver: LogDriver): Promise<string[]> => valuesOf(driver, 'a')
 
 const refusal = (dir: string): SluiceError => {
   try {

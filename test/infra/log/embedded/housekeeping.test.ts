@@ -5,15 +5,13 @@ import test from 'ava'
 import { createEmbeddedDriver } from '../../../../infra/log/embedded/driver.ts'
 import type { LogDriver, TopicSpec } from '../../../../schemas/log.ts'
 import { createVirtualClock } from '../../../fakes/virtual-clock.ts'
+import { readTopic } from '../../../helpers/read-topic.ts'
 
 const base: TopicSpec = { name: 'a', partitions: 1, replication: 1, timestampType: 'LogAppendTime', cleanup: 'delete', retentionMs: 60_000, maxMessageBytes: 1000 }
 const DAY_MS = 24 * 3_600_000
 
 async function contents(driver: LogDriver): Promise<string[]> {
-  const all: string[] = []
-  const tail = await driver.reader().open({ topic: 'a', partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
-  for await (const { records } of tail) all.push(...records.map((r) => `${r.offset}:${r.key === null ? '' : String(r.key)}=${r.value === null ? 'null' : String(r.value)}`))
-  return all
+  return (await readTopic(driver, 'a')).map((r) => `${r.offset}:${r.key === null ? '' : String(r.key)}=${r.value === null ? 'null' : String(r.value)}`)
 }
 
 async function withLog(spec: TopicSpec, housekeepingMs: number, run: (driver: LogDriver, clock: ReturnType<typeof createVirtualClock>) => Promise<void>): Promise<void> {

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
 import { kafkaForTests } from '../../../helpers/kafka.ts'
+import { committedRecords } from '../../../helpers/read-topic.ts'
 
 const kafka = await kafkaForTests()
 const kafkaTest = kafka === null ? test.skip : test
@@ -17,9 +18,7 @@ kafkaTest('kafka fenced producer: opening is enough to fence; connecting alone w
   await t.throwsAsync(old.transaction([record('too late')]), { message: /SLU_LOG_FENCED/ })
   await t.throwsAsync(old.transaction([record('still too late')]), { message: /SLU_LOG_FENCED/ })
   await young.transaction([record('of the young one'), record('and another')])
-  const tail = await driver.reader().open({ topic: name, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
-  const values: string[] = []
-  for await (const { records } of tail) values.push(...records.map((r) => String(r.value)))
+  const values = (await committedRecords(driver, name, 3)).map((r) => String(r.value))
   t.deepEqual(values, ['of the old one', 'of the young one', 'and another'])
   await young.close()
   await t.throwsAsync(young.transaction([record('closed')]), { message: /SLU_LOG_FENCED.*closed/ })
@@ -50,9 +49,7 @@ kafkaTest('kafka fenced producer: records that are too large only together are w
   for (const round of ['a', 'b']) t.is((await producer.transaction([1, 2, 3].map((i) => record(`${round}${i}`, 900)))).length, 3)
   await t.throwsAsync(producer.transaction([record('c1', 900), record('c2', 3000)]), { code: 'SLU_LOG_RECORD_TOO_LARGE' })
   await producer.transaction([record('d', 10)])
-  const tail = await driver.reader().open({ topic: name, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
-  const values: string[] = []
-  for await (const { records } of tail) values.push(...records.map((r) => String(r.value).replaceAll('.', '')))
+  const values = (await committedRecords(driver, name, 7)).map((r) => String(r.value).replaceAll('.', ''))
   t.deepEqual(values, ['a1', 'a2', 'a3', 'b1', 'b2', 'b3', 'd'])
   await driver.close()
 })

@@ -6,6 +6,7 @@ import { createKafkaDriver } from '../../../../infra/log/kafka/driver.ts'
 import { createPartitioner, requestsOf, writeAll } from '../../../../infra/log/kafka/producer.ts'
 import type { OutRecord } from '../../../../schemas/log.ts'
 import { kafkaForTests } from '../../../helpers/kafka.ts'
+import { committedRecords, valuesOf } from '../../../helpers/read-topic.ts'
 import { until } from '../../../helpers/until.ts'
 
 const kafka = await kafkaForTests()
@@ -116,10 +117,7 @@ kafkaTest('kafka producer: what was acknowledged before a record too large is ne
     sends.map((s) => s.status),
     ['fulfilled', 'rejected', 'fulfilled'],
   )
-  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
-  const values: string[] = []
-  for await (const { records } of tail) values.push(...records.map((r) => String(r.value)))
-  t.deepEqual(values, ['a', 'd'])
+  t.deepEqual(await valuesOf(driver, topic), ['a', 'd'])
   await driver.close()
 })
 
@@ -141,9 +139,7 @@ kafkaTest('kafka producer: what may be packed is, where it would not fit, also i
     { topic, key: null, value: Buffer.from('beside') },
     { ...record, mayPack: true },
   ])
-  const tail = await driver.reader().open({ topic, partitions: 'all', from: 'start', committedOnly: true, untilEnd: true })
-  const read = []
-  for await (const { records } of tail) read.push(...records)
+  const read = await committedRecords(driver, topic, 4)
   t.deepEqual(
     read.map(({ value }) => (value?.length === record.value.length ? 'large' : String(value))),
     ['large', 'behind', 'beside', 'large'],
