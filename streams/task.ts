@@ -368,8 +368,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   }
 
   /** One try. Returns whether the work is over. */
-  const tryOnce = async (work: Work<T>, decoded: { readonly value: T } | SluiceError): Promise<boolean> => {
-    if (decoded instanceof SluiceError) return endParked(work, decoded, 'decode', Math.max(1, work.attempt))
+  const tryOnce = async (work: Work<T>, value: T): Promise<boolean> => {
     const known = once?.answers().lookUp(work.id, work.digest) ?? 'none'
     if (known === 'same') {
       stats.skipped++
@@ -394,7 +393,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       telemetry.record(metricNames.processDuration, (clock.nowMs() - startMs) / 1000, code === undefined ? attributes : { ...attributes, [attributeNames.errorType]: code })
     }
     try {
-      await write(work, await execute(work, decoded.value, span.carrier), span.carrier)
+      await write(work, await execute(work, value, span.carrier), span.carrier)
       measure()
       return true
     } catch (thrown) {
@@ -439,7 +438,8 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     }
     let isOver = false
     try {
-      if (decoded !== null) isOver = await tryOnce(work, decoded)
+      if (decoded instanceof SluiceError) isOver = await endParked(work, decoded, 'decode', Math.max(1, work.attempt))
+      else if (decoded !== null) isOver = await tryOnce(work, decoded.value)
     } finally {
       share.giveBack()
     }

@@ -37,8 +37,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'streams/task.ts',
     edits: [
       [
-        '      await write(work, await execute(work, decoded.value, span.carrier), span.carrier)\n',
-        '      const emits = await execute(work, decoded.value, span.carrier)\n      write(work, emits, span.carrier).catch(() => undefined)\n',
+        '      await write(work, await execute(work, value, span.carrier), span.carrier)\n',
+        '      const emits = await execute(work, value, span.carrier)\n      write(work, emits, span.carrier).catch(() => undefined)\n',
       ],
     ],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
