@@ -1,13 +1,14 @@
 /**
- * The Java contestants: built once from Maven Central, run as their own process.
+ * The Java contestants, built once from Maven Central, and the service that tasks call.
  *
  * Owns: what must be on the machine (a JDK from 17 on, Maven), the jars and classes under `.tools/peers/<name>`, made anew when a source changes, and
- * the start of a process that ends with one JSON line. A peer that cannot be built is left out, and it is said why.
+ * the service's process. What cannot be built is left out, and it is said why.
  */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -18,14 +19,19 @@ export type PeerName = 'kafka-streams' | 'parallel-consumer'
 
 export type Peer = { readonly classPath: string } | { readonly missing: string }
 
-async function toolMissing(): Promise<string | null> {
+async function jdkMissing(): Promise<string | null> {
   try {
     const { stdout, stderr } = await run('javac', ['-version'])
     const major = Number(/javac (\d+)/.exec(stdout + stderr)?.[1])
-    if (!(major >= JAVA_MIN)) return `javac ${major} in PATH, ${JAVA_MIN} or newer is needed`
+    return major >= JAVA_MIN ? null : `javac ${major} in PATH, ${JAVA_MIN} or newer is needed`
   } catch {
     return 'no javac in PATH'
   }
+}
+
+async function toolMissing(): Promise<string | null> {
+  const missing = await jdkMissing()
+  if (missing !== null) return missing
   try {
     await run('mvn', ['--version'])
     return null
@@ -65,4 +71,18 @@ async function build(name: PeerName): Promise<Peer> {
   await run('javac', ['-nowarn', '-cp', `${dir}lib/*`, '-d', `${dir}classes`, source])
   await writeFile(stamp, wanted)
   return { classPath }
+}
+
+export interface Service {
+  readonly port: number
+  close(): void
+}
+
+/** Starts the service that answers after `delayMs`, on a free port of loopback; it ends with this process too. */
+export async function startService(delayMs: number): Promise<Service | { readonly missing: string }> {
+  const missing = await jdkMissing()
+  if (missing !== null) return { missing }
+  const child = spawn('java', [fileURLToPath(new URL('service/Service.java', import.meta.url)), `delayMs=${delayMs}`], { stdio: ['pipe', 'pipe', 'inherit'] })
+  for await (const line of createInterface({ input: child.stdout })) return { port: Number(line), close: () => child.stdin.end() }
+  throw new Error('bench/peers/service ended before it said its port')
 }

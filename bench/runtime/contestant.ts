@@ -18,6 +18,7 @@ import { defineFunction, type AnyFunction, type MapFunction, type TaskFunction, 
 import { createRunner, type Runner } from '../../streams/runner.ts'
 import { codecs } from '../scrapes.ts'
 import { jsonWindows } from './json-windows.ts'
+import { ServiceCalls } from './service-calls.ts'
 
 export interface ContestantOptions {
   readonly form: 'map' | 'map-raw' | 'windows-avro' | 'windows-json' | 'windows-raw' | 'task' | 'effects'
@@ -29,6 +30,8 @@ export interface ContestantOptions {
   readonly parameters?: WindowParameters
   readonly concurrency?: number
   readonly effectMs?: number
+  /** Where the service listens that an effect calls; without one an effect is a timer. */
+  readonly servicePort?: number
 }
 
 export interface Measured {
@@ -89,7 +92,7 @@ let effectsMs = 0
 
 async function effectOf(effectMs: number): Promise<void> {
   const fromMs = performance.now()
-  await delay(effectMs)
+  await (service === null ? delay(effectMs) : service.call())
   effectsMs += performance.now() - fromMs
 }
 
@@ -204,7 +207,9 @@ async function runEffects({ records, warm, concurrency = 1, effectMs = 0 }: Cont
 }
 
 const options = JSON.parse(process.argv[2] ?? '') as ContestantOptions
+const service = options.servicePort === undefined ? null : new ServiceCalls(options.servicePort)
 const driver = createKafkaDriver({ brokers: options.bootstrap })
 const measured = options.form === 'effects' ? await runEffects(options) : options.form.endsWith('-raw') ? await runRaw(driver, options) : await runFunctions(driver, options)
 await driver.close()
+service?.close()
 process.stdout.write(`${JSON.stringify({ ...measured, peakKb: peakKb() })}\n`)

@@ -2,7 +2,11 @@ import com.sun.management.OperatingSystemMXBean;
 import io.confluent.parallelconsumer.ParallelConsumerOptions;
 import io.confluent.parallelconsumer.ParallelConsumerOptions.ProcessingOrder;
 import io.confluent.parallelconsumer.ParallelStreamProcessor;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.management.ManagementFactory;
+import java.net.InetAddress;
+import java.net.Socket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -17,10 +21,33 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 /**
  * The Parallel Consumer contestant of `npm run bench -- runtime`; started by bench/runtime.ts with key=value arguments, prints one JSON line.
  *
- * Key order, `concurrency` user functions at once (one thread each, as the core module has it), each sleeping `effectMs`. Its other settings are the
- * defaults. Measured from `warm` records on to the last one, CPU of the whole process.
+ * Key order, `concurrency` user functions at once (one thread each, as the core module has it), each sleeping `effectMs` or, with `servicePort`, calling
+ * the service of bench/peers/service. Its other settings are the defaults. Measured from `warm` records on to the last one, CPU of the whole process.
  */
 public class Peer {
+  /** Calls of bench/peers/service: a connection for each thread that calls, as long as it lives. */
+  static class Service {
+    private final ThreadLocal<Socket> connections;
+
+    Service(int port) {
+      connections = ThreadLocal.withInitial(() -> {
+        try {
+          Socket socket = new Socket(InetAddress.getLoopbackAddress(), port);
+          socket.setTcpNoDelay(true);
+          return socket;
+        } catch (IOException e) {
+          throw new UncheckedIOException(e);
+        }
+      });
+    }
+
+    void call() throws IOException {
+      Socket socket = connections.get();
+      socket.getOutputStream().write(1);
+      if (socket.getInputStream().read() < 0) throw new IOException("the service has gone");
+    }
+  }
+
   static long peakKb() throws Exception {
     for (String line : Files.readAllLines(Path.of("/proc/self/status"))) if (line.startsWith("VmHWM")) return Long.parseLong(line.replaceAll("\\D", ""));
     return 0;
@@ -32,6 +59,7 @@ public class Peer {
     long want = Long.parseLong(args.get("records")), warm = Long.parseLong(args.get("warm")), effectMs = Long.parseLong(args.get("effectMs"));
     Properties p = new Properties();
     p.put("bootstrap.servers", args.get("bootstrap")); p.put("group.id", args.get("id")); p.put("auto.offset.reset", "earliest"); p.put("enable.auto.commit", "false");
+    Service service = args.containsKey("servicePort") ? new Service(Integer.parseInt(args.get("servicePort"))) : null;
     LongAdder records = new LongAdder(), effectNs = new LongAdder();
     ParallelStreamProcessor<byte[], byte[]> processor = ParallelStreamProcessor.createEosStreamProcessor(
       ParallelConsumerOptions.<byte[], byte[]>builder()
@@ -41,7 +69,9 @@ public class Peer {
     OperatingSystemMXBean os = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
     processor.poll(context -> {
       long begun = System.nanoTime();
-      try { Thread.sleep(effectMs); } catch (InterruptedException e) { throw new RuntimeException(e); }
+      try {
+        if (service == null) Thread.sleep(effectMs); else service.call();
+      } catch (InterruptedException | IOException e) { throw new RuntimeException(e); }
       effectNs.add(System.nanoTime() - begun);
       records.increment();
     });
