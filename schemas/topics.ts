@@ -37,6 +37,9 @@ export const topicRow = (name: string, value: string, more: Partial<TopicRow> = 
   ...more,
 })
 
+/** The name of a topic without the prefix of the site; one of somebody else's is left as it is. */
+export const logicalName = (topic: string, prefix: string): string => (topic.startsWith(prefix) ? topic.slice(prefix.length) : topic)
+
 export const topics: readonly TopicRow[] = [
   topicRow('telemetry.dcgm', 'Prometheus text as dcgm-exporter prints it'),
   topicRow('telemetry.neuron', 'neuron-monitor JSON'),

@@ -111,10 +111,13 @@ export function recordsOf(event: unknown): Map<string, LogRecord[]> {
     if (!Array.isArray(list)) return bad(`${name} is not a list`)
     const records = (list as IncomingRecord[]).map((r): LogRecord => {
       if (typeof r !== 'object' || r === null || typeof r.topic !== 'string' || !Number.isSafeInteger(r.offset)) return bad(`${name} holds something that is no record`)
+      const partition = Number(r.partition)
+      if (!Number.isSafeInteger(partition) || partition < 0 || r.offset < 0 || typeof r.timestamp !== 'number')
+        return bad(`${name} holds a record without partition, offset or time`)
       const bytes = (text: unknown): Buffer | null => (typeof text === 'string' ? Buffer.from(text, 'base64') : null)
       return {
         topic: r.topic,
-        partition: Number(r.partition),
+        partition,
         offset: BigInt(r.offset),
         timestampMs: r.timestamp,
         appendMs: r.timestampType === 'LOG_APPEND_TIME' ? r.timestamp : null,

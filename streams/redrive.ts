@@ -8,6 +8,7 @@
  * dealt with the record the first time, and passes the copy by. Pure: others read and write.
  */
 import type { LogRecord, OutRecord, TopicPartition } from '../schemas/log.ts'
+import { logicalName } from '../schemas/topics.ts'
 import { CONNECT, HEADER_ATTEMPTS, HEADER_CODE, HEADER_ORDER, HEADER_TRIED } from './dead-letter.ts'
 
 /** On a record that was put back: `<dlq topic>/<partition>/<offset>` of the dead letter it was. */
@@ -96,7 +97,7 @@ export const readerOf = ({ functionName, code }: DeadLetter): string | null => (
 function addresseeOf(letter: DeadLetter, topicPrefix: string): string | null {
   const { topic } = letter.source
   const reader = readerOf(letter)
-  return reader === null ? null : `${reader}/${topic.startsWith(topicPrefix) ? topic.slice(topicPrefix.length) : topic}`
+  return reader === null ? null : `${reader}/${logicalName(topic, topicPrefix)}`
 }
 
 /** A copy that another function parked. `record.topic` is logical. */

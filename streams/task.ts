@@ -487,7 +487,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
   /** Offsets behind the last record that left something: ticks, control records. */
   const moveIdle = (): void => {
     const to = { nextOffset: mark.mark(), metadata: '' }
-    if (transactional === null || isStopped || isDead || active > 0 || mark.pending() > 0 || to.nextOffset <= (committed?.nextOffset ?? options.start)) return
+    if (transactional === null || isStopped || isDead || active > 0 || to.nextOffset <= (committed?.nextOffset ?? options.start)) return
     track(async () => {
       await transactional.write({ outgoing: [], deadLetters: [] }, to)
       if (committed === null || committed.nextOffset < to.nextOffset) committed = to

@@ -9,6 +9,7 @@
 import type { ConsumerEvents, FencedProducer, LogConsumer, LogDriver, LogProducer, OutRecord } from '../../schemas/log.ts'
 import type { Attributes, SpanStart, Telemetry } from '../../schemas/ports.ts'
 import { attributeNames, metricNames } from '../../schemas/telemetry-names.ts'
+import { logicalName } from '../../schemas/topics.ts'
 
 const LINKS_MAX = 32
 
@@ -34,7 +35,7 @@ function contexts(records: readonly OutRecord[]): Carrier[] {
 }
 
 export function measuredLog(driver: LogDriver, { telemetry, topicPrefix }: MeasuredLogOptions): LogDriver {
-  const shown = (topic: string): string => (topic.startsWith(topicPrefix) ? topic.slice(topicPrefix.length) : topic)
+  const shown = (topic: string): string => logicalName(topic, topicPrefix)
 
   /** Times `act` as one operation; its result and its error are its own. */
   const operation = async <T>(what: 'send' | 'commit', start: Omit<SpanStart, 'name'>, name: string, act: () => Promise<T>): Promise<T> => {

@@ -1,6 +1,6 @@
 /** Runners on the in-memory log under a virtual clock: one world per test. */
 import { createHash, createHmac } from 'node:crypto'
-import type { LogDriver, LogRecord, OutRecord, TopicSpec } from '../../schemas/log.ts'
+import type { ConsumerEvents, LogConsumer, LogDriver, LogRecord, OutRecord, TopicSpec } from '../../schemas/log.ts'
 import type { SluiceError } from '../../schemas/errors.ts'
 import type { Random, Telemetry } from '../../schemas/ports.ts'
 import type { AnyFunction } from '../../streams/define-function.ts'
@@ -78,6 +78,35 @@ export function runnerWorld(topics: Record<string, number | [number, Partial<Top
       }
     },
   }
+}
+
+type ConsumerOptions = Parameters<LogDriver['consumer']>[0]
+
+/** From now on the consumers of the world's log do as `wrap` says, and as before in all else. */
+export function wrapConsumers(w: RunnerWorld, wrap: (inner: LogConsumer, options: ConsumerOptions) => Partial<LogConsumer>): void {
+  const driver = w.log.driver.bind(w.log)
+  const wrapped = (inner: LogConsumer, options: ConsumerOptions): LogConsumer => ({
+    start: inner.start.bind(inner),
+    pause: inner.pause.bind(inner),
+    resume: inner.resume.bind(inner),
+    commit: inner.commit.bind(inner),
+    endOffset: inner.endOffset.bind(inner),
+    stop: inner.stop.bind(inner),
+    ...wrap(inner, options),
+  })
+  Object.assign(w.log, {
+    driver: (name: string): LogDriver => {
+      const own = driver(name)
+      return { ...own, consumer: (options) => wrapped(own.consumer(options), options) }
+    },
+  })
+}
+
+/** What the consumer of the next runner is given: for what only a Kafka client can meet. */
+export function eavesdrop(w: RunnerWorld): () => ConsumerEvents {
+  let events: ConsumerEvents | undefined
+  wrapConsumers(w, (inner) => ({ start: (given) => inner.start((events = given)) }))
+  return () => events as ConsumerEvents
 }
 
 export const text = (r: LogRecord | OutRecord): string => r.value?.toString() ?? 'null'

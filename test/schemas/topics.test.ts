@@ -1,5 +1,5 @@
 import test from 'ava'
-import { topics, topicSpecs } from '../../schemas/topics.ts'
+import { logicalName, topics, topicSpecs } from '../../schemas/topics.ts'
 
 test('topics: every name is listed once and companions carry the prefix too', (t) => {
   t.is(new Set(topics.map((x) => x.name)).size, topics.length)
@@ -7,6 +7,14 @@ test('topics: every name is listed once and companions carry the prefix too', (t
   t.true(specs.every((s) => s.name.startsWith('hall-1.') && s.partitions === 4 && s.replication === 3))
   t.true(specs.some((s) => s.name === 'hall-1.hardware.telemetry.late'))
   t.is(new Set(specs.map((s) => s.name)).size, specs.length)
+})
+
+test('topics: the logical name is that without the prefix of the site, and a foreign one as it is', (t) => {
+  t.deepEqual(
+    ['hall-1.in', 'in', 'hall-1.hall-1.in'].map((topic) => logicalName(topic, 'hall-1.')),
+    ['in', 'in', 'hall-1.in'],
+  )
+  t.is(logicalName('in', ''), 'in')
 })
 
 test('topics: partials have as many partitions as their source, and no more than eight: each is marked by every source partition (W7)', (t) => {

@@ -47,4 +47,5 @@ test('commit metadata: garbage, another tool’s text and another window length 
   const text = encodeCombineMetadata({ closedThroughMs: 10, suspectMs: null, partitionCount: 1, marks: new Map([[0, 10]]) }, 10)
   t.is(decodeCombineMetadata(text, 20), null)
   t.is(decodeCombineMetadata(text.replace(/"marks":"[^"]*"/, '"marks":""'), 10), null)
+  t.is(decodeCombineMetadata(text.replace(/"marks":"[^"]*"/, '"marks":"AQE="'), 10), null, 'a mark more than there are sources')
 })

@@ -68,3 +68,13 @@ test('fenced writer: once the partition is given up nothing is opened or written
   await t.throwsAsync(createFencedWriter(w.driver, 'n', () => Promise.resolve(), abort.signal).write([one]), { message: /SLU_LOG_STALE_EPOCH/ })
   t.deepEqual(w.seen, [])
 })
+
+test('fenced writer: a record too large is refused to its caller, and the producer is kept (D6)', async (t) => {
+  let refusal: SluiceError | null = new SluiceError('SLU_LOG_RECORD_TOO_LARGE', 't')
+  const w = world({ refuseWith: () => refusal })
+  const writer = createFencedWriter(w.driver, 'n', () => (w.seen.push('prove'), Promise.resolve()), new AbortController().signal)
+  await t.throwsAsync(writer.write([one]), { code: 'SLU_LOG_RECORD_TOO_LARGE' })
+  refusal = null
+  await writer.write([one])
+  t.deepEqual(w.seen, ['open n', 'prove', 'write 1'])
+})

@@ -43,6 +43,29 @@ test('lambda event: the published sample is made byte for byte, and read back', 
   t.deepEqual(recordsOf(JSON.parse(JSON.stringify(event))).get('mytopic-0'), [sample])
 })
 
+test('lambda event: what the published samples of managed Kafka, of headers and of partitions in text look like is read too, and made again as ours', (t) => {
+  const common = { topic: 'mytopic', timestamp: 1545084650987, timestampType: 'CREATE_TIME', value: 'eyJrZXkiOiJ2YWx1ZSJ9' }
+  const header = { headerKey: [104, 101, 97, 100, 101, 114, 86, 97, 108, 117, 101] }
+  const event = {
+    eventSource: 'aws:kafka',
+    eventSourceArn: 'arn:aws:kafka:us-east-1:012345678901:cluster/c/0',
+    records: {
+      'mytopic-0': [
+        { ...common, partition: 0, offset: 15, key: 'cmVjb3JkS2V5', headers: [header] },
+        { ...common, partition: '0', offset: 16, headers: [] },
+        { ...common, partition: 0, offset: 17, key: null, headers: null },
+      ],
+      'mytopic-1': [{ ...common, partition: 1, offset: 3, value: null, key: '', headers: [header, header] }],
+    },
+  }
+  const read = recordsOf(event)
+  const [one, two] = [read.get('mytopic-0') ?? [], read.get('mytopic-1') ?? []]
+  const plain = { ...sample, key: null, headers: [] }
+  t.deepEqual(one, [sample, { ...plain, offset: 16n }, { ...plain, offset: 17n }])
+  t.deepEqual(two, [{ ...sample, partition: 1, offset: 3n, key: Buffer.alloc(0), value: null, headers: [...sample.headers, ...sample.headers] }])
+  for (const records of [one, two]) t.deepEqual([...recordsOf(JSON.parse(JSON.stringify(lambdaEvent(records, '')))).values()], [records])
+})
+
 test('lambda event: records of any content survive the way there and back, header order and repeated names too', (t) => {
   const bytes = fc.uint8Array({ maxLength: 20 }).map((b) => Buffer.from(b))
   const header = fc.tuple(fc.constantFrom('a', 'b', '1', '__proto__'), bytes)
@@ -63,7 +86,18 @@ test('lambda event: bytes of headers may be signed, as Java writes them', (t) =>
 })
 
 test('lambda event: what is no event is refused by name, never a crash', (t) => {
-  for (const event of [null, 7, {}, { records: 1 }, { records: { a: 1 } }, { records: { a: [null] } }, { records: { a: [{ topic: 't' }] } }])
+  for (const event of [
+    null,
+    7,
+    {},
+    { records: 1 },
+    { records: { a: 1 } },
+    { records: { a: [null] } },
+    { records: { a: [{ topic: 't' }] } },
+    ...['x', -1, 0.5].map((partition) => ({ records: { a: [{ topic: 't', partition, offset: 1, timestamp: 1 }] } })),
+    { records: { a: [{ topic: 't', partition: 0, offset: -1, timestamp: 1 }] } },
+    { records: { a: [{ topic: 't', partition: 0, offset: 1 }] } },
+  ])
     t.throws(() => recordsOf(event), { message: /SLU_RECORD_UNDECODABLE/ }, JSON.stringify(event))
 })
 

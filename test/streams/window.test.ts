@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import test from 'ava'
 import { testCodecs } from '../helpers/codecs.ts'
 import { SluiceError } from '../../schemas/errors.ts'
@@ -64,7 +65,7 @@ const processor = (parameters?: WindowParameters, more: Partial<WindowFunction<R
       partitionCount: 2,
       partialsPartitionCount: 3,
       context,
-      hash: (text) => Buffer.from(text).toString('hex'),
+      hash: (text) => createHash('sha256').update(text).digest('hex'),
     },
   )
 
@@ -118,6 +119,7 @@ test('window: a record dated later than its append time allows is a dead letter 
     ['SLU_RECORD_FUTURE', 'SLU_LOG_TOPIC_MISCONFIGURED'],
   )
   t.deepEqual(partials(parked), [])
+  t.deepEqual(run(begin(processor()), record(0, 1015)).deadLetters, [], 'as late as it may be dated')
 })
 
 test('window: a record of a closed window is late, never folded in (W2); one that cannot be decoded is a dead letter', (t) => {
@@ -195,17 +197,24 @@ test('window: the predecessor is the newest by event time; an older record gets 
   // 10 → 14 gives 4; the older 12 gives nothing; 16 counts from 14, not from 12.
   const closing = run(p, record(0, 1, { counter: 10 }), record(1, 5, { counter: 14 }), record(2, 3, { counter: 12 }), record(3, 7, { counter: 16 }), record(4, 17))
   t.is(partials(closing)[0]?.delta, 6)
+  t.is(partials(run(begin(processor()), record(0, 5, { counter: 10 }), record(1, 5, { counter: 14 }), record(2, 17)))[0]?.delta, 0, 'of the same time is no predecessor')
 })
 
 test('window: a predecessor older than maxGapMs is never used (W5)', (t) => {
   const p = begin(processor({ ...PARAMETERS, maxGapMs: 3 }))
   t.is(partials(run(p, record(0, 1, { counter: 1 }), record(1, 8, { counter: 9 }), record(2, 17)))[0]?.delta, 0)
+  const asOld = begin(processor({ ...PARAMETERS, maxGapMs: 3 }))
+  t.is(partials(run(asOld, record(0, 1, { counter: 1 }), record(1, 4, { counter: 9 }), record(2, 17)))[0]?.delta, 8, 'as old as it may be')
 })
 
-test('window: other parameters under the same group are refused at start (W3)', (t) => {
+test('window: other parameters under the same group are refused at start, each of those that change what is emitted (W3)', (t) => {
   const p = begin(processor())
   run(p, record(0, 1))
-  t.throws(() => processor({ ...PARAMETERS, graceMs: 4 }).begin(p.checkpoint(), new Map()), { message: /SLU_WINDOW_PARAMETERS/ })
+  const successor = (name: string) => processor({ ...PARAMETERS, [name]: PARAMETERS[name as keyof typeof PARAMETERS] + 1 }).begin(p.checkpoint(), new Map())
+  const { idleMs, ...emitted } = PARAMETERS
+  t.true(idleMs > 0)
+  for (const name of Object.keys(emitted)) t.throws(() => successor(name), { message: /SLU_WINDOW_PARAMETERS/ }, name)
+  t.notThrows(() => successor('idleMs'), 'when a tick is written is in the log itself (W8)')
 })
 
 test('window: lost metadata is taken from the partition’s own last marker; without one the windows at the start are partial (W6)', (t) => {
