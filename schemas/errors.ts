@@ -136,7 +136,7 @@ export const errors = {
     'hold',
     2,
     'Retention removed records that had not been read, or the topic was recreated. Going on silently would lose them (C7).',
-    'Accept the loss by resetting the group offset with the tools of your Kafka, or use a new group.',
+    'Accept the loss by resetting the offset of its group with the tools of your Kafka, or give a function of your own another name, which has a new group.',
   ),
   SLU_LOG_STALE_EPOCH: row(
     'the partition belongs to another member now',
@@ -157,7 +157,7 @@ export const errors = {
     'dead-letter',
     2,
     'max.message.bytes of the topic is smaller than the record.',
-    'Send less, or raise max.message.bytes.',
+    'Send less, or raise the limit: `log.topics.maxMessageBytes` of site.yaml for topics that are yet to be created, max.message.bytes with the tools of your Kafka for one that is there.',
   ),
   SLU_LOG_METADATA_TOO_LARGE: row(
     'commit metadata is larger than 3,500 bytes',
@@ -307,7 +307,7 @@ export const errors = {
     'fatal',
     2,
     'Other parameters under the same group would emit other windows for the same records (W3).',
-    'Give the function a new group, or restore the parameters.',
+    'Restore the parameters. To change them: give a function of your own another name, which has a group of its own (`sluice.<name>`), and another partialsTopic; give a site another topicPrefix, to which its producers publish then, or with the embedded log `sluice start --fresh`.',
   ),
   SLU_WINDOW_FAILED: row(
     'what a window comes to cannot be encoded',

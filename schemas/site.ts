@@ -96,7 +96,9 @@ const functions = z
       .strictObject({
         enabled: z.boolean().default(true),
         concurrency,
-        windowMs: ms(1000, day, 'the grid is part of an object’s identity').default(60_000),
+        windowMs: ms(1000, day, 'the grid is part of an object’s identity')
+          .default(60_000)
+          .describe('Once it has run, this and the next four keep their values (SLU_WINDOW_PARAMETERS); other ones need another topicPrefix.'),
         graceMs: ms(0, day, 'how long after its end a window waits').default(10_000),
         outOfOrdernessMs: ms(0, day, 'how far records may lie apart within a partition').default(5_000),
         skewMs: ms(0, day, 'a record dated later than its append time by more is parked (W1)').default(30_000),

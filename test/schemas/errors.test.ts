@@ -1,5 +1,6 @@
 import test from 'ava'
 import { asSluiceError, causeChain, errors, isErrorCode, SluiceError, type ErrorCode } from '../../schemas/errors.ts'
+import { siteReference } from '../../schemas/site.ts'
 
 const codes = Object.keys(errors) as ErrorCode[]
 
@@ -44,4 +45,13 @@ test('errors: only codes of the table are codes, not what objects inherit', (t) 
   t.true(isErrorCode('SLU_USE'))
   t.false(isErrorCode('toString'))
   t.false(isErrorCode('__proto__'))
+})
+
+test('errors: a limit or a group that a hint speaks of is named by what a user can set', (t) => {
+  const keys = siteReference().map((row) => row.key)
+  t.true(keys.includes('log.topics.maxMessageBytes') && keys.includes('topicPrefix'))
+  t.regex(errors.SLU_LOG_RECORD_TOO_LARGE.fix, /`log\.topics\.maxMessageBytes` of site\.yaml/)
+  for (const code of codes) if (/\bgroup\b/.test(errors[code].fix)) t.regex(errors[code].fix, /with the tools of your Kafka|topicPrefix/, code)
+  for (const code of ['SLU_WINDOW_PARAMETERS', 'SLU_LOG_TRUNCATED'] as const) t.regex(errors[code].fix, /another name, which has a (?:new )?group/, code)
+  t.regex(errors.SLU_WINDOW_PARAMETERS.fix, /another partialsTopic; give a site another topicPrefix/)
 })
