@@ -5,9 +5,9 @@
  * in the environment, 1 = configuration, 3 = policy or ledger; the worst wins.
  */
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { asSluiceError, errors, SluiceError, type ErrorCode } from '../schemas/errors.ts'
 import { withoutEffect } from '../schemas/site.ts'
+import { listenOnce } from './listen.ts'
 import { loadSite, SiteProblemsError, type LoadedSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
 import { openLog, type Environment } from './open-log.ts'
@@ -33,7 +33,7 @@ const failedWith = (name: string, error: SluiceError): Check => ({
   ok: false,
   code: error.code,
   detail: error.detail === '' ? errors[error.code].what : error.detail,
-  fix: errors[error.code].fix,
+  fix: error.fix,
 })
 
 async function check(name: string, act: () => Promise<string> | string): Promise<Check> {
@@ -44,15 +44,8 @@ async function check(name: string, act: () => Promise<string> | string): Promise
   }
 }
 
-/** Binds and lets go. Throws SLU_ENV_PORT. */
-async function portIsFree(listen: string): Promise<string> {
-  const at = listen.lastIndexOf(':')
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => reject(new SluiceError('SLU_ENV_PORT', listen, cause)))
-    server.listen(Number(listen.slice(at + 1)), listen.slice(0, at).replace(/^\[|\]$/g, ''), resolve)
-  })
-  await new Promise<void>((resolve) => server.close(() => resolve()))
+async function portIsFree(field: string, listen: string): Promise<string> {
+  await listenOnce(field, listen)
   return `${listen} is free`
 }
 
@@ -143,11 +136,10 @@ export async function diagnose(loaded: LoadedSite, environment: Environment, not
     ...(await logChecks(loaded, environment, notes)),
   ]
   const running = await runningSite(site.observability.health.listen, site.site)
-  for (const [name, listen] of [
-    ['metrics port', site.observability.metrics.listen],
-    ['health port', site.observability.health.listen],
-  ] as const)
-    checks.push(await check(name, () => (running === null ? portIsFree(listen) : `${listen} is of the running site, pid ${running}`)))
+  for (const what of ['metrics', 'health'] as const) {
+    const { listen } = site.observability[what]
+    checks.push(await check(`${what} port`, () => (running === null ? portIsFree(`observability.${what}.listen`, listen) : `${listen} is of the running site, pid ${running}`)))
+  }
   if (site.functions['forward-summaries'].enabled) {
     checks.push(await check('policy', () => readPolicy(loaded)))
     checks.push(await check('ledger', () => verifyLedgerFolder(loaded)))

@@ -23,6 +23,7 @@ import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
 import { createRunner } from '../streams/runner.ts'
 import { buildFunction, endpointsByDevice, isFunctionName, type FunctionName, type FunctionPorts } from './functions.ts'
+import { asListenError, isTaken } from './listen.ts'
 import type { LoadedSite } from './load-site.ts'
 import { measureFunction } from './measure-functions.ts'
 import { SiteObserver } from './observe.ts'
@@ -143,6 +144,8 @@ export class SiteProcess {
         telemetry,
         clock: systemClock,
         onProblem: (error) => this.#note('warn', `simulated site: ${asSluiceError(error, 'SLU_LOG_FAILED').message}`),
+      }).catch((error: unknown) => {
+        throw asListenError(error, 'simulation.listenHost', site.simulation?.listenHost ?? '')
       })
     const urls = new Map(this.#simulation?.endpoints.map((e) => [e.id, e.url]) ?? [])
     if (wants('route-inference')) await this.#openRouting(log, codecs, telemetry)
@@ -199,7 +202,7 @@ export class SiteProcess {
     try {
       return await open(listen)
     } catch (error) {
-      if (!this.#options.isSharingHost || asSluiceError(error, 'SLU_INTERNAL').code !== 'SLU_ENV_PORT') throw error
+      if (!this.#options.isSharingHost || !isTaken(error)) throw asListenError(error, `observability.${what}.listen`, listen)
       this.#note('info', `${what}: ${listen} is taken, a free port is used`)
       return open(`${listen.slice(0, listen.lastIndexOf(':'))}:0`)
     }

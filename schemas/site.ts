@@ -2,7 +2,7 @@
  * The schema of site.yaml (design.md §4.3), declared once: types, defaults, units, bounds with their reasons.
  *
  * Owns: `siteSchema` and what follows from it: the type `Site`, `siteJsonSchema` for editors, and the rows of the reference page (docs/configuration.md). Secrets never stand in a site file:
- * it names environment variables or files. Keys are never renamed.
+ * it names environment variables or files. Keys are never renamed. One schema, so over 300 lines.
  */
 import { z } from 'zod'
 import { BYTE_SIZE, parseBytes } from './units.ts'
@@ -19,9 +19,15 @@ const bytes = z
   .refine((text) => parseBytes(text) !== null, 'is too large')
   .meta({ examples: ['512KiB', '1GiB'] })
   .transform((text) => parseBytes(text) as number)
+const PORT_MAX = 65_535
+const hasPort = (text: string): boolean => Number(text.slice(text.lastIndexOf(':') + 1)) <= PORT_MAX
+/** Four numbers are an IPv4 address or nothing: no host is named so. */
+const hasHost = (text: string): boolean => !/^\d+(\.\d+){3}:/.test(text) || z.ipv4().safeParse(text.slice(0, text.lastIndexOf(':'))).success
 const listen = z
   .string()
   .regex(/^(\[[0-9a-f:]+\]|[a-z0-9.-]+):\d{1,5}$/i, 'must be host:port')
+  .refine(hasPort, `the port must be 0 to ${PORT_MAX}`)
+  .refine(hasHost, 'must be host:port, and this host is no IPv4 address')
   .describe('host:port; port 0 takes a free one, and so does `sluice run` where the port is taken')
 const endpointUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })
 
@@ -33,7 +39,14 @@ const log = z
     embedded: z.strictObject({ dir: path.default('.sluice/log') }).prefault({}),
     kafka: z
       .strictObject({
-        brokers: z.array(z.string().regex(/^[^\s:]+:\d{1,5}$/, 'must be host:port')).min(1),
+        brokers: z
+          .array(
+            z
+              .string()
+              .regex(/^[^\s:]+:\d{1,5}$/, 'must be host:port')
+              .refine(hasPort, `the port must be at most ${PORT_MAX}`),
+          )
+          .min(1),
         client: z.literal('kafkajs').default('kafkajs'),
         tls: z.strictObject({ caFile: path.optional(), certFile: path.optional(), keyFile: path.optional() }).optional(),
         sasl: z.strictObject({ mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']), usernameEnv: z.string().min(1), passwordEnv: z.string().min(1) }).optional(),

@@ -297,3 +297,21 @@ test('cli: doctor takes the ports of this very site, running already, for its ow
   t.like(await portCheck('hall-2'), { ok: false, code: 'SLU_ENV_PORT' })
   holder.close()
 })
+
+test('cli: an address that is not of this host is a mistake of the site file, named with its key, and not a port that is taken', async (t) => {
+  const listen = '203.0.113.1:9464'
+  const site = siteInFolder((s) => (s.observability.metrics.listen = listen))
+  t.teardown(site.remove)
+  const run = await sluice(['run', 'combine-metrics', '--json', '--site', site.file])
+  t.is(run.code, 1, run.stderr)
+  t.like(json(run.stdout).error, { code: 'SLU_CONFIG_INVALID', detail: `observability.metrics.listen: cannot listen on ${listen}` })
+  t.notRegex(run.stderr, /is taken/)
+  t.regex(run.stderr, /because .*EADDRNOTAVAIL[^]*fix: Name an address of this host/)
+  const simulated = siteInFolder((s) => (s.simulation.listenHost = '203.0.113.1'))
+  t.teardown(simulated.remove)
+  const started = await sluice(['start', '--for', '1s', '--json', '--site', simulated.file])
+  t.like(json(started.stdout).error, { code: 'SLU_CONFIG_INVALID', detail: 'simulation.listenHost: cannot listen on 203.0.113.1' })
+  const doctor = await sluice(['doctor', '--site', site.file])
+  t.is(doctor.code, 1)
+  t.regex(doctor.stdout, /FAIL {2}metrics port +SLU_CONFIG_INVALID {2}observability\.metrics\.listen: cannot listen on 203/)
+})

@@ -191,3 +191,17 @@ test('validate site: any document gives problems or a site, never a throw, and e
     { numRuns: 500 },
   )
 })
+
+test('validate site: an address nothing can listen on is refused before anything starts', (t) => {
+  const problemsOf = (listen: string, broker = 'kafka:9092'): string[] =>
+    validateSite({
+      site: 'hall-1',
+      pseudonyms: { keyEnv: 'K' },
+      log: { driver: 'kafka', kafka: { brokers: [broker] } },
+      observability: { metrics: { listen } },
+    }).problems.map(({ path, message }) => `${path.join('.')} ${message}`)
+  for (const sound of ['127.0.0.1:65535', '0.0.0.0:0', '[::1]:9464', 'hall-1.example:9464', '10.example:1']) t.deepEqual(problemsOf(sound), [], sound)
+  for (const port of ['127.0.0.1:99999', '[::1]:65536', 'hall:70000']) t.deepEqual(problemsOf(port), ['observability.metrics.listen the port must be 0 to 65535'], port)
+  for (const host of ['999.0.0.1:9464', '1.2.3.256:1']) t.regex(problemsOf(host).join(), /^observability\.metrics\.listen .*no IPv4 address$/, host)
+  t.deepEqual(problemsOf('127.0.0.1:1', 'kafka:99999'), ['log.kafka.brokers.0 the port must be at most 65535'])
+})
