@@ -97,6 +97,9 @@ async function logChecks(loaded: LoadedSite, environment: Environment, notes: st
             .map((p) => `${p.topic} ${p.message}`)
             .join('; '),
         )
+      // A site for one’s own handlers alone: its functions have nothing to read.
+      if (missing.length > 0 && loaded.site.sources.length + loaded.site.pools.length === 0)
+        return `sound; ${missing.length} of the site’s own are not there, which only its own functions need`
       // `sluice start` creates them; on Kafka somebody may have forgotten to.
       if (missing.length > 0 && loaded.site.log.driver === 'kafka') throw new SluiceError('SLU_LOG_TOPIC_MISSING', missing.map((p) => p.topic).join(', '))
       return missing.length > 0 ? `${missing.length} are created at start` : 'all there, settings sound'
@@ -106,7 +109,7 @@ async function logChecks(loaded: LoadedSite, environment: Environment, notes: st
   const hasTelemetry = (await driver.admin().topics(loaded.site.topicPrefix)).some((t) => t.name === telemetryTopic)
   if (hasTelemetry && loaded.site.functions['aggregate-metrics'].enabled && !(await driver.admin().mayAppend(telemetryTopic)))
     notes.push(`no right to write to ${telemetryTopic}: there is no idle closing, a partition that falls silent keeps its windows open (W8)`)
-  if (hasTelemetry && loaded.site.functions['assess-health'].enabled)
+  if (hasTelemetry && loaded.site.functions['assess-health'].enabled && !loaded.cannotRun.includes('assess-health'))
     checks.push(
       await check('health signals', async () => {
         const unheard = await unheardNotes(driver, loaded)
@@ -141,7 +144,7 @@ export async function diagnose(loaded: LoadedSite, environment: Environment, not
     checks.push(await check(`${what} port`, () => (running === null ? portIsFree(`observability.${what}.listen`, listen) : `${listen} is of the running site, pid ${running}`)))
   }
   if (site.functions['forward-summaries'].enabled) {
-    checks.push(await check('policy', () => readPolicy(loaded)))
+    if (!loaded.cannotRun.includes('forward-summaries')) checks.push(await check('policy', () => readPolicy(loaded)))
     checks.push(await check('ledger', () => verifyLedgerFolder(loaded)))
     for (const d of site.egress.destinations)
       if (d.kind === 'carry') checks.push(await check(`destination ${d.name}`, () => folderIsWritable(loaded.pathOf(d.dir), 'SLU_EGRESS_HOLD')))
@@ -152,13 +155,14 @@ export async function diagnose(loaded: LoadedSite, environment: Environment, not
 export async function doctor({ siteFile, output, environment }: Invocation): Promise<number> {
   let loaded: LoadedSite
   try {
-    loaded = loadSite(siteFile, () => true)
+    loaded = loadSite(siteFile)
   } catch (error) {
     if (!output.isJson || !(error instanceof SiteProblemsError)) throw error
     output.json({ checks: [failedWith('configuration', error)], problems: error.problems })
     return errors[error.code].exit
   }
-  const heard: string[] = []
+  // What belongs to functions that lack a file is not looked at; a site for other handlers is sound without (`config check` says the same).
+  const heard = loaded.absent.map((one) => `not checked: ${one}`)
   const checks = await diagnose(loaded, environment, heard)
   const idle = withoutEffect(loaded.site)
   output.json({ checks, withoutEffect: idle, notes: heard })

@@ -34,6 +34,8 @@ export interface LoadedSite {
   readonly file: string
   /** Files taken by default that are not there, and whom that keeps from running. */
   readonly absent: readonly string[]
+  /** The functions among them. */
+  readonly cannotRun: readonly string[]
   /** Folder of the file: relative paths in it start here. */
   readonly folder: string
   /** `file:line` of a key as written, or `default`. */
@@ -112,6 +114,7 @@ export function loadSite(file: string, isRun: (functionName: string) => boolean 
   return {
     site,
     absent: absent.map(({ path, message, neededBy }) => `${keyText(path)}: ${message}; ${neededBy} cannot run (enabled: false, if it is not to)`),
+    cannotRun: absent.flatMap(({ neededBy }) => neededBy ?? []),
     file: full,
     folder,
     pathOf,

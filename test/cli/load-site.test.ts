@@ -80,7 +80,8 @@ test('load site: a site for handlers of its own needs no policy and no health ru
   t.teardown(() => rmSync(alone, { recursive: true, force: true }))
   const file = join(alone, 'site.yaml')
   writeFileSync(file, 'site: hall-1\npseudonyms: { keyFile: key, create: true }\n')
-  const { absent } = loadSite(file)
+  const { absent, cannotRun } = loadSite(file)
+  t.deepEqual(cannotRun, ['assess-health', 'forward-summaries'])
   t.deepEqual(
     absent.map((one) => one.split('; ')[1]?.split(' ')[0]),
     ['assess-health', 'forward-summaries'],
