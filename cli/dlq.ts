@@ -13,16 +13,13 @@ import type { Invocation } from './invocation.ts'
 import { loadSite } from './load-site.ts'
 import { openLog } from './open-log.ts'
 import { shippedCodecs } from './shipped.ts'
-import { toJson } from './output.ts'
-import { indented, onOneLine, shortened } from './printable.ts'
-import { instant, readable, text } from './readable.ts'
+import { indented, onOneLine } from './printable.ts'
+import { instant, readable, shownValue, text } from './readable.ts'
 
 const SUFFIX = '.dlq'
 /** Records and bytes in one transaction. */
 const BATCH_RECORDS_MAX = 100
 const BATCH_BYTES_MAX = 4 << 20
-/** Shown of a value unless all of it is asked for. */
-const VALUE_CHARS_MAX = 2000
 /** Error codes counted one by one; a foreign tool may write others without end. */
 const CODES_MAX = 100
 
@@ -192,8 +189,7 @@ export async function dlqShow({ siteFile, output, environment }: Invocation, arg
         output.line(onOneLine(`${at.padEnd(10)} ${code || 'no code'}  ${functionName}, after ${attempts} ${attempts === 1 ? 'try' : 'tries'}`))
         output.line(onOneLine(`  from ${source.topic}/${source.partition}/${source.offset ?? '?'}  ${instant(record.timestampMs)}  key ${key ?? '-'}`))
         if (message !== '') output.line(indented(message, '  '))
-        const readableValue = typeof value === 'string' ? value : toJson(value)
-        output.line(indented(isFull ? readableValue : shortened(readableValue, VALUE_CHARS_MAX, '--full'), '  '))
+        output.line(shownValue(value, isFull))
       }
     })
     return 0

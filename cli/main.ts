@@ -80,6 +80,7 @@ function buildProgram(done: (code: number) => void): Command {
     .option('--from <where>', 'start, end, or a number of records back per partition', 'end')
     .option('--limit <n>', 'stop after this many records')
     .option('--until-end', 'stop at the end of the topic as it is now')
+    .option('--full', 'values of any length whole; --json shows them whole anyway')
   const dlq = program.command('dlq').description('records that could not be handled').exitOverride()
   verb(dlq, 'ls [topic]', 'dead letters by topic and error code', dlqList)
   const only = (command: Command): Command =>

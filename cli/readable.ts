@@ -7,9 +7,13 @@ import { isUtf8 } from 'node:buffer'
 import type { Codecs } from '../schemas/codec.ts'
 import { factsOf, readColumns } from '../functions/aggregate-metrics/contributor-columns.ts'
 import type { NodeBatch, WindowPartial } from '../schemas/records.ts'
+import { toJson } from './output.ts'
+import { indented, shortened } from './printable.ts'
 
 /** JSON nested deeper is shown as the text it is: nobody reads it as a tree, and writing a tree takes stack for every level. */
 const DEPTH_MAX = 128
+/** Shown of a value unless all of it is asked for. */
+const VALUE_CHARS_MAX = 2000
 /** The times a Date can be (ECMA-262, Time Values and Time Range), in ms. A producer may claim others. */
 const TIME_MAX_MS = 8.64e15
 
@@ -79,4 +83,10 @@ export function readable(value: Buffer | null, codecs: Codecs): unknown {
   } catch {
     return asText
   }
+}
+
+/** What `readable` gave, for people: indented, and cut unless all of it is asked for. */
+export function shownValue(value: unknown, isFull: boolean): string {
+  const whole = typeof value === 'string' ? value : toJson(value)
+  return indented(isFull ? whole : shortened(whole, VALUE_CHARS_MAX, '--full'), '  ')
 }

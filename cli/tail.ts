@@ -5,9 +5,8 @@ import { loadSite } from './load-site.ts'
 import type { Invocation } from './invocation.ts'
 import { openLog } from './open-log.ts'
 import { shippedCodecs } from './shipped.ts'
-import { toJson } from './output.ts'
-import { indented, onOneLine } from './printable.ts'
-import { instant, readable, text } from './readable.ts'
+import { onOneLine } from './printable.ts'
+import { instant, readable, shownValue, text } from './readable.ts'
 
 async function startOf(log: LogDriver, topic: string, from: string): Promise<TailOptions['from']> {
   if (from === 'start' || from === 'end') return from
@@ -22,6 +21,7 @@ export async function tail({ siteFile, output, environment }: Invocation, args: 
   const topic = loaded.site.topicPrefix + (args[0] as string)
   const limit = options['limit'] === undefined ? Infinity : Number(options['limit'])
   if (!(limit > 0)) throw new SluiceError('SLU_USE', '--limit must be a number above 0')
+  const isFull = options['full'] === true
   const codecs = shippedCodecs()
   const log = await openLog(loaded, environment)
   const show = (r: LogRecord): void => {
@@ -37,7 +37,7 @@ export async function tail({ siteFile, output, environment }: Invocation, args: 
     output.json(document)
     output.line(`${r.topic}/${r.partition}/${r.offset}  ${instant(r.timestampMs)}  ${onOneLine(document.key ?? '-')}`)
     for (const [name, value] of document.headers) output.line(`  ${onOneLine(name ?? '')}: ${onOneLine(value ?? '-')}`)
-    output.line(indented(typeof document.value === 'string' ? document.value : toJson(document.value), '  '))
+    output.line(shownValue(document.value, isFull))
   }
   try {
     const tail = await log

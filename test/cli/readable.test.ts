@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import test from 'ava'
 import { toJson } from '../../cli/output.ts'
-import { instant, readable } from '../../cli/readable.ts'
+import { instant, readable, shownValue } from '../../cli/readable.ts'
 import { aggregateMetrics } from '../../functions/aggregate-metrics/aggregate-metrics.ts'
 import type { Cell } from '../../functions/aggregate-metrics/cell.ts'
 import { canonicalForm, crc64Avro } from '../../schemas/fingerprint.ts'
@@ -75,4 +75,12 @@ test('readable: a time that no calendar has is shown as the number it is', (t) =
   t.is(instant(0), '1970-01-01T00:00:00.000Z')
   t.is(instant(Number.MAX_SAFE_INTEGER), '9007199254740991 ms')
   t.is(instant(Number.NaN), 'NaN ms')
+})
+
+test('readable: for people a value is cut before what a terminal would obey is written out; 5 MB of it never become 20', (t) => {
+  const zeros = readable(Buffer.alloc(5_000_000), codecs)
+  const cut = shownValue(zeros, false)
+  t.true(cut.length < 10_000 && cut.endsWith('[cut: 2000 of 5000000 characters; all with --full]'), cut.slice(-100))
+  t.is(shownValue(zeros, true), `  ${'\\x00'.repeat(5_000_000)}`)
+  t.is(shownValue({ id: 'r-1' }, false), '  {"id":"r-1"}')
 })
