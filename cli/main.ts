@@ -68,9 +68,10 @@ function buildProgram(done: (code: number) => void): Command {
   )
   const topics = program.command('topics').description('the topics of the site').exitOverride()
   const more = '--topics <list>'
-  const moreText = 'further topics, separated by commas; the inputs of an AWS Lambda handler'
-  verb(topics, 'apply [handlers...]', 'create what is missing, check what exists; with handler files, their topics too', topicsApply).option(more, moreText)
-  verb(topics, 'ls [handlers...]', 'topics with partitions, settings and sizes', topicsList).option(more, moreText)
+  const moreText = 'topics by their names, separated by commas; the inputs of an AWS Lambda handler'
+  const which = 'of the site, or of handler files and --topics alone; a function of the site beside them stands for all of the site'
+  verb(topics, 'apply [functions...]', `create what is missing, check what exists: topics ${which}`, topicsApply).option(more, moreText)
+  verb(topics, 'ls [functions...]', `partitions, settings and sizes: topics ${which}`, topicsList).option(more, moreText)
   verb(program, 'send <topic>', 'append records from standard input or a file', send)
     .option('--key <key>', 'record key')
     .option('--file <file>', 'read the value from a file instead of standard input')

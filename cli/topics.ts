@@ -6,7 +6,7 @@
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogAdmin, TopicInfo, TopicSpec } from '../schemas/log.ts'
 import type { Site } from '../schemas/site.ts'
-import { COMPANION_HEADER_BYTES, topicRow, topics, topicSpecs, type TopicRow } from '../schemas/topics.ts'
+import { COMPANION_HEADER_BYTES, logicalName, topicRow, topics, topicSpecs, type TopicRow } from '../schemas/topics.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
 import { isFunctionName } from './functions.ts'
 import { loadHandler } from './load-handler.ts'
@@ -51,6 +51,14 @@ export function siteTopicSpecs(site: Site, more: readonly TopicRow[] = []): Topi
   const known = new Set(topics.map((row) => row.name))
   const others = [...extra].flatMap(([name, rows]) => (known.has(name) ? [] : [oneRow(rows as [TopicRow, ...TopicRow[]])]))
   return topicSpecs({ prefix: site.topicPrefix, partitions, replication, maxMessageBytes }, [...own, ...others])
+}
+
+/** Of those, what a command is about: `named` alone, unless that is nothing or the site's own are asked for too. */
+export function chosenSpecs(site: Site, named: readonly TopicRow[], isWithSite: boolean): TopicSpec[] {
+  const specs = siteTopicSpecs(site, named)
+  if (isWithSite || named.length === 0) return specs
+  const wanted = new Set(named.flatMap((row) => [row.name, ...row.companions.map((suffix) => `${row.name}.${suffix}`)]))
+  return specs.filter((spec) => wanted.has(logicalName(spec.name, site.topicPrefix)))
 }
 
 const COMPANION = /\.(dlq|late)$/
@@ -103,8 +111,8 @@ export const roomy = (specs: readonly TopicSpec[], existing: readonly TopicInfo[
   })
 
 /** Creates what is missing. Throws SLU_LOG_TOPIC_MISCONFIGURED naming every problem that creation does not solve. */
-export async function applyTopics(admin: LogAdmin, site: Site, more: readonly TopicRow[] = []): Promise<{ created: string[]; existing: string[] }> {
-  const specs = roomy(siteTopicSpecs(site, more), await admin.topics(site.topicPrefix))
+export async function applyTopics(admin: LogAdmin, site: Site, chosen: readonly TopicSpec[] = siteTopicSpecs(site)): Promise<{ created: string[]; existing: string[] }> {
+  const specs = roomy(chosen, await admin.topics(site.topicPrefix))
   const result = await admin.createTopics(specs)
   const infos = await admin.topics(site.topicPrefix)
   assertSettingsSeen(specs, infos)
@@ -120,28 +128,31 @@ export function topicList(given: unknown): string[] {
   return names.filter((name) => name !== '')
 }
 
-/** Topics of handler files and of `--topics`, which are also the inputs of the AWS Lambda handlers among them. */
-async function rowsOf(args: readonly string[], options: Record<string, unknown>): Promise<TopicRow[]> {
+/**
+ * What the arguments name: topics of handler files and of `--topics`, which are also the inputs of the AWS Lambda handlers among them. Functions of the site
+ * stand for all of its topics: each writes what another reads.
+ */
+async function specsOf(site: Site, args: readonly string[], options: Record<string, unknown>): Promise<TopicSpec[]> {
   const named = topicList(options['topics'])
   const rows = named.map((name) => topicRow(name, 'named on the command line'))
   for (const arg of args) if (!isFunctionName(arg)) rows.push(...handlerTopics(await loadHandler(arg, { topics: named })))
-  return rows
+  return chosenSpecs(site, rows, args.some(isFunctionName))
 }
 
 /** The command that creates what is missing for these arguments of `sluice run`. */
 export function applyCommand(siteFile: string, args: readonly string[], options: Record<string, unknown>): string {
   const named = topicList(options['topics'])
-  const words = ['sluice topics apply', ...args.filter((arg) => !isFunctionName(arg)), ...(named.length > 0 ? ['--topics', named.join(',')] : [])]
+  const words = ['sluice topics apply', ...args, ...(named.length > 0 ? ['--topics', named.join(',')] : [])]
   if (siteFile !== 'site.yaml') words.push('--site', siteFile)
   return words.map((word, i) => (i === 0 || /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ')
 }
 
 export async function topicsApply({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   const loaded = loadSite(siteFile)
-  const more = await rowsOf(args, options)
+  const specs = await specsOf(loaded.site, args, options)
   const log = await openLog(loaded, environment)
   try {
-    const { created, existing } = await applyTopics(log.admin(), loaded.site, more)
+    const { created, existing } = await applyTopics(log.admin(), loaded.site, specs)
     output.json({ created, existing })
     for (const name of created) output.line(`created  ${name}`)
     output.line(`${created.length} created, ${existing.length} existed`)
@@ -153,12 +164,11 @@ export async function topicsApply({ siteFile, output, environment }: Invocation,
 
 export async function topicsList({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   const loaded = loadSite(siteFile)
-  const more = await rowsOf(args, options)
+  const specs = await specsOf(loaded.site, args, options)
   const log = await openLog(loaded, environment)
   try {
     const admin = log.admin()
     const infos = await admin.topics(loaded.site.topicPrefix)
-    const specs = siteTopicSpecs(loaded.site, more)
     const problems = topicProblems(specs, infos)
     const ours = new Set(specs.map((s) => s.name))
     const rows = await Promise.all(
@@ -177,7 +187,7 @@ export async function topicsList({ siteFile, output, environment }: Invocation, 
       output.line(
         `${r.name.padEnd(32)} ${String(r.partitions).padStart(5)} ${String(r.records).padStart(9)}  ${(r.cleanup ?? '?').padEnd(8)} ${r.timestampType ?? '?'}${r.problem === null ? '' : `  ! ${r.problem}`}`,
       )
-    for (const name of missing) output.line(`${name.padEnd(32)} missing: run \`sluice topics apply\``)
+    for (const name of missing) output.line(`${name.padEnd(32)} missing: run \`${applyCommand(siteFile, args, options)}\``)
     return 0
   } finally {
     await log.close()

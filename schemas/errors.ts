@@ -122,7 +122,7 @@ export const errors = {
     'hold',
     2,
     'It was never created, or was deleted: Sluice never relies on automatic creation. Nothing starts without it; what runs holds the partitions that need it.',
-    'Run `sluice topics apply`, with the files of your own handlers behind it, or `--topics a,b`. What runs goes on by itself then.',
+    'Run `sluice topics apply`; for those of your own handlers with their files behind it, or `--topics a,b`. What runs goes on by itself then.',
   ),
   SLU_LOG_TOPIC_MISCONFIGURED: row(
     'a topic has settings that break a guarantee',

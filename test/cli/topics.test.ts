@@ -1,5 +1,5 @@
 import test from 'ava'
-import { applyCommand, assertSettingsSeen, handlerTopics, roomy, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
+import { applyCommand, assertSettingsSeen, chosenSpecs, handlerTopics, roomy, siteTopicSpecs, topicList, topicProblems } from '../../cli/topics.ts'
 import type { TopicInfo, TopicSpec } from '../../schemas/log.ts'
 import type { Site } from '../../schemas/site.ts'
 import { validateSite } from '../../schemas/validate-site.ts'
@@ -95,7 +95,7 @@ test('topics: several handlers on one topic make one of it: a state is compacted
 })
 
 test('topics: the command that creates what is missing can be pasted', (t) => {
-  t.is(applyCommand('site.yaml', ['route-inference', 'a/count-bytes.ts'], {}), 'sluice topics apply a/count-bytes.ts')
+  t.is(applyCommand('site.yaml', ['route-inference', 'a/count-bytes.ts'], {}), 'sluice topics apply route-inference a/count-bytes.ts')
   t.is(applyCommand('my site.yaml', ["it's.mjs"], { topics: 'a, b' }), `sluice topics apply 'it'\\''s.mjs' --topics a,b --site 'my site.yaml'`)
   t.throws(() => topicList('a,b c'), { message: /SLU_USE.*b c/ })
 })
@@ -107,4 +107,21 @@ test('topics: settings that may not be seen are a right that is lacking, never t
   t.throws(() => assertSettingsSeen(specs, existing), { message: `SLU_LOG_FORBIDDEN: the broker refused the operation: DescribeConfigs of ${specs[0]?.name}` })
   t.deepEqual(topicProblems(specs, existing), [{ topic: specs[0]?.name ?? '', message: 'its settings may not be seen: no right to DescribeConfigs' }])
   t.notThrows(() => assertSettingsSeen(specs, [...specs, foreign]))
+})
+
+test('topics: handlers that are named get their own topics and none of the site’s besides, with the settings the site gives them', (t) => {
+  const all = new Map(siteTopicSpecs(site, handlers.flatMap(handlerTopics)).map((s) => [s.name, s]))
+  for (const handler of handlers) {
+    const chosen = chosenSpecs(site, handlerTopics(handler), false)
+    t.notThrows(() => checkTopics(handler, 'x.', chosen.map(asInfo)), handler.kind)
+    t.deepEqual(topicProblems(chosen, chosen.map(asInfo)), [])
+    t.false(
+      chosen.some((s) => s.name.startsWith('x.inference.')),
+      'nothing that it does not touch',
+    )
+  }
+  const names = chosenSpecs(site, handlerTopics({ ...base, inputs: ['telemetry.dcgm'], kind: 'map' } as unknown as AnyFunction), false).map((s) => s.name)
+  t.deepEqual(names.sort(), ['x.sizes', 'x.telemetry.dcgm', 'x.telemetry.dcgm.dlq'])
+  t.deepEqual(chosenSpecs(site, [], false), siteTopicSpecs(site), 'where nothing is named, all of the site')
+  t.is(chosenSpecs(site, handlers.flatMap(handlerTopics), true).length, all.size)
 })
