@@ -72,10 +72,10 @@ function buildProgram(done: (code: number) => void): Command {
   const which = 'of the site, or of handler files and --topics alone; a function of the site beside them stands for all of the site'
   verb(topics, 'apply [functions...]', `create what is missing, check what exists: topics ${which}`, topicsApply).option(more, moreText)
   verb(topics, 'ls [functions...]', `partitions, settings and sizes: topics ${which}`, topicsList).option(more, moreText)
-  verb(program, 'send <topic>', 'append records from standard input or a file', send)
+  verb(program, 'send <topic>', 'append standard input or a file as it is, byte for byte, as one record; of an empty one nothing', send)
     .option('--key <key>', 'record key')
     .option('--file <file>', 'read the value from a file instead of standard input')
-    .option('--lines', 'one record per line')
+    .option('--lines', 'one record per line, without its line break; empty lines are skipped')
     .option('--header <name=value...>', 'record header, repeatable')
   verb(program, 'tail <topic>', 'print records as they come, decoded', tail)
     .option('--from <where>', 'start, end, or a number of records back per partition', 'end')

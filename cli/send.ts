@@ -36,24 +36,29 @@ async function input(file: unknown): Promise<Buffer> {
   }
 }
 
+/** The values of the records. An empty input is more often a command that failed before us than a record of no bytes. */
+export function valuesOf(bytes: Buffer, isByLine: boolean): { values: Buffer[]; skipped: number } {
+  if (!isByLine) return { values: bytes.length === 0 ? [] : [bytes], skipped: 0 }
+  const lines = bytes.toString('utf8').split('\n')
+  // What ends with a line break ends there.
+  if (lines.at(-1) === '') lines.pop()
+  const values = lines.filter((line) => line !== '').map((line) => Buffer.from(line))
+  return { values, skipped: lines.length - values.length }
+}
+
 export async function send({ siteFile, output, environment }: Invocation, args: string[], options: Record<string, unknown>): Promise<number> {
   const loaded = loadSite(siteFile)
   const topic = loaded.site.topicPrefix + (args[0] as string)
   const headers = headersOf(options['header'])
   const given = options['key'] as string | undefined
   const bytes = await input(options['file'])
-  const values =
-    options['lines'] === true
-      ? bytes
-          .toString('utf8')
-          .split('\n')
-          .filter((line) => line !== '')
-          .map((line) => Buffer.from(line))
-      : [bytes]
+  const { values, skipped } = valuesOf(bytes, options['lines'] === true)
+  if (skipped > 0) output.note(`${skipped} empty ${skipped === 1 ? 'line' : 'lines'} skipped`)
+  if (values.length === 0) output.note('nothing to send: the input is empty')
   const log = await openLog(loaded, environment)
   try {
     const records = values.map((value): OutRecord => ({ topic, key: keyOf(topic, value, given), value, headers }))
-    const appended = await log.producer().send(records)
+    const appended = records.length === 0 ? [] : await log.producer().send(records)
     output.json({ topic, appended: appended.map((a) => ({ partition: a.partition, offset: a.offset })) })
     for (const a of appended.slice(0, 20)) output.line(`${a.topic}/${a.partition}/${a.offset}`)
     if (appended.length > 20) output.line(`… ${appended.length} records in all`)

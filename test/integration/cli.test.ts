@@ -331,3 +331,24 @@ test('cli: doctor is content with a site for handlers of one’s own, and says w
   writeFileSync(site.file, `site: hall-1\npseudonyms: { keyFile: key, create: true }\negress: { policy: ./policy }\n`)
   t.is((await sluice(['doctor', '--site', site.file])).code, 1, 'what is written is looked for')
 })
+
+test('cli: send says what it does not send: an empty input, empty lines', async (t) => {
+  const site = siteInFolder((s) => (s.log = { driver: 'embedded', topics: { partitions: 1 } }))
+  t.teardown(site.remove)
+  t.is((await sluice(['topics', 'apply', '--topics', 'notes', '--site', site.file])).stdout, 'created  notes\ncreated  notes.dlq\n2 created, 0 existed\n')
+  for (const [input, options, told] of [
+    ['', [], /nothing to send: the input is empty/],
+    ['one\n\ntwo\n', ['--lines'], /^1 empty line skipped$/m],
+    ['three\n', [], /^$/],
+  ] as const) {
+    const sent = await sluice(['send', 'notes', ...options, '--site', site.file], {}, input)
+    t.is(sent.code, 0, sent.stderr)
+    t.regex(sent.stderr, told)
+  }
+  const tail = await sluice(['tail', 'notes', '--from', 'start', '--until-end', '--json', '--site', site.file])
+  const values = tail.stdout.split('\n').filter((line) => line !== '')
+  t.deepEqual(
+    values.map((line) => (JSON.parse(line) as { value: string }).value),
+    ['one', 'two', 'three\n'],
+  )
+})
