@@ -27,6 +27,12 @@ function nameOf(file: string): string {
     .slice(0, 63)
 }
 
+/** What a definition was refused for is the reason itself, not what stands behind one. */
+const located = (path: string, cause: unknown): SluiceError =>
+  cause instanceof SluiceError && cause.code === 'SLU_HANDLER_INVALID'
+    ? new SluiceError('SLU_HANDLER_INVALID', `${path}: ${cause.detail}`)
+    : new SluiceError('SLU_HANDLER_INVALID', path, cause)
+
 /** Loads the function a file exports. Throws SLU_HANDLER_INVALID, SLU_USE. */
 export async function loadHandler(path: string, lambda: LambdaSettings = {}): Promise<AnyFunction> {
   const file = resolve(path)
@@ -38,7 +44,7 @@ export async function loadHandler(path: string, lambda: LambdaSettings = {}): Pr
   try {
     loaded = (await import(pathToFileURL(file).href)) as typeof loaded
   } catch (cause) {
-    throw new SluiceError('SLU_HANDLER_INVALID', path, cause)
+    throw located(path, cause)
   }
   // A CommonJS file's exports are its default.
   const inner = loaded.default
@@ -57,5 +63,9 @@ export async function loadHandler(path: string, lambda: LambdaSettings = {}): Pr
     })
   }
   if (inner === undefined) throw new SluiceError('SLU_HANDLER_INVALID', `${path}: neither a default export of defineFunction nor a Lambda handler named "handler"`)
-  return defineFunction(inner as AnyFunction)
+  try {
+    return defineFunction(inner as AnyFunction)
+  } catch (cause) {
+    throw located(path, cause)
+  }
 }

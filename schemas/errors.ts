@@ -52,11 +52,11 @@ export const errors = {
   ),
   SLU_USE: row('the command was called wrongly', 'fatal', 1, 'An argument or option is unknown, missing or malformed.', 'See `sluice <verb> --help`.'),
   SLU_HANDLER_INVALID: row(
-    'the handler file does not define a function',
+    'the handler file does not define a function that can run',
     'fatal',
     1,
-    'Its default export is not the value of defineFunction(), or the file failed to load.',
-    'Export default defineFunction({...}); see README, "Write a handler".',
+    'A member of its definition is missing, misspelt or out of range, its default export is not the value of defineFunction(), or the file failed to load.',
+    'Correct the member named, or export default defineFunction({...}); see README, "Write a handler".',
   ),
   SLU_INTERNAL: row('an invariant of Sluice itself does not hold', 'fatal', 2, 'This is a defect in Sluice.', 'Keep the log and report it with the chain printed below.'),
   // the log

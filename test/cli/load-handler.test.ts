@@ -38,3 +38,13 @@ test('load handler: what cannot run is named with the reason, before anything st
   await t.throwsAsync(loadHandler(file(t, 'h.mjs', 'syntax error here')), { message: /SLU_HANDLER_INVALID/ })
   await t.throwsAsync(loadHandler('/nowhere/h.mjs'), { message: /SLU_USE/ })
 })
+
+test('load handler: why a definition is refused is the first thing said, whoever refuses it', async (t) => {
+  const members = `{ kind: 'task', name: 'w', inputs: ['a'], outputs: [], order: 'key', concurrency: 1, deadlineMs: 10, decode: () => 1, handel: async () => [] }`
+  for (const source of [`import { defineFunction } from 'sluice'\nexport default defineFunction(${members})`, `export default ${members}`]) {
+    const path = file(t, 'w.mjs', source)
+    const error = await t.throwsAsync(loadHandler(path), { code: 'SLU_HANDLER_INVALID' })
+    t.like(error, { detail: `${path}: w: handel is no member of it; did you mean handle?`, cause: undefined })
+  }
+  t.regex(String((await t.throwsAsync(loadHandler(file(t, 'h.mjs', 'syntax error here'))))?.cause), /SyntaxError/)
+})
