@@ -20,6 +20,7 @@ import type { LogDriver, LogTail } from '../schemas/log.ts'
 import type { Attributes, Telemetry } from '../schemas/ports.ts'
 import { createPseudonyms } from '../schemas/pseudonym.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import { formatDuration } from '../schemas/units.ts'
 import type { AnyFunction } from '../streams/define-function.ts'
 import { createRunner } from '../streams/runner.ts'
 import { buildFunction, endpointsByDevice, isFunctionName, type FunctionName, type FunctionPorts } from './functions.ts'
@@ -32,7 +33,7 @@ import { openLog, type Environment } from './open-log.ts'
 import { registerProcess } from './processes.ts'
 import { pseudonymKey } from './secrets.ts'
 import { shippedCodecs } from './shipped.ts'
-import { functionStatuses, partitionRows, poolStatuses, type NamedRunner, type ProcessStatus, type SiteStatus } from './site-status.ts'
+import { functionStatuses, partitionRows, poolStatuses, underWay, type NamedRunner, type ProcessStatus, type SiteStatus } from './site-status.ts'
 import { applyTopics } from './topics.ts'
 import { untilReachable } from './until-reachable.ts'
 import { VERSION } from './version.ts'
@@ -64,6 +65,8 @@ const withChain = (message: string, attributes: Attributes | undefined): string 
 }
 /** Beyond the grace, for each step of a stop. */
 const STOP_STEP_MS = 2000
+/** A stop that takes longer says what it waits for. */
+const STOP_TELL_MS = 1000
 
 export class SiteProcess {
   readonly #options: SiteOptions
@@ -330,7 +333,13 @@ export class SiteProcess {
       }
     }
     await quietly('producers', () => this.#simulation?.stopProducing())
+    const cancelTelling = systemClock.setTimer(STOP_TELL_MS, () => {
+      const waitsFor = underWay(this.#runners)
+      if (waitsFor !== '')
+        this.#note('warn', `stopping waits for ${waitsFor}; at most ${formatDuration(graceMs)}, then it is left for the next start. A second signal ends it at once`)
+    })
     await Promise.all(this.#runners.map(({ name, runner }) => quietly(name, () => runner.stop(graceMs))))
+    cancelTelling()
     await quietly('simulated accelerators', () => this.#simulation?.stop())
     await quietly('observer', () => this.#observer?.stop())
     await quietly('health table', async () => {

@@ -49,6 +49,9 @@ export interface SiteStatus {
   readonly problems: readonly string[]
 }
 
+/** Named one by one. */
+const PLACES_MAX = 5
+
 /** The reason is an error's message, which begins with its code. */
 const heldText = ({ topic, partition, reason, code }: PartitionStatus): string => `${topic}/${partition} ${reason ?? code ?? ''}`.trim()
 
@@ -73,6 +76,16 @@ export function functionStatuses(runners: readonly NamedRunner[]): FunctionStatu
     })
   }
   return [...by.values()]
+}
+
+/** What of these functions is under way, as words: what a process that is to end waits for. Empty = nothing that is known of. */
+export function underWay(runners: readonly NamedRunner[]): string {
+  const by = new Map<string, string[]>()
+  for (const { name, runner } of runners)
+    for (const { topic, partition, inFlight } of runner.partitions())
+      if (inFlight > 0) by.set(name, [...(by.get(name) ?? []), `${topic}/${partition} (${inFlight} ${inFlight === 1 ? 'record' : 'records'})`])
+  const shown = (places: readonly string[]): string => [...places.slice(0, PLACES_MAX), ...(places.length > PLACES_MAX ? [`${places.length - PLACES_MAX} more`] : [])].join(', ')
+  return [...by].map(([name, places]) => `${name}: ${shown(places)}`).join('; ')
 }
 
 /** Every pool with its endpoints as the router sees them; without a router `unknown`. */

@@ -113,6 +113,7 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     const status = site.status()
     // While the site still knows what it did: stopped, it shows nothing.
     screen.stop()
+    isDrawn = false
     await site.stop(GRACE_MS)
     output.json(startReport(status, ledger, drained))
     const problem = whatIsWrong(status, ledger, why === 'time' && !drained)
@@ -122,6 +123,7 @@ export async function start({ siteFile, output, environment }: Invocation, _args
     return errors[problem.code].exit
   } catch (error) {
     screen.stop()
+    isDrawn = false
     await site.stop(GRACE_MS)
     throw error
   }

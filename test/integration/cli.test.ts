@@ -352,3 +352,25 @@ test('cli: send says what it does not send: an empty input, empty lines', async 
     ['one', 'two', 'three\n'],
   )
 })
+
+test('cli: a process asked to end says after a second what it waits for, and for how long at most', async (t) => {
+  t.timeout(60_000)
+  const site = siteInFolder((s) => (s.log = { driver: 'embedded', topics: { partitions: 1 } }))
+  t.teardown(site.remove)
+  const handler = join(site.dir, 'hang.mjs')
+  writeFileSync(
+    handler,
+    `import { defineFunction } from 'sluice'
+export default defineFunction({ kind: 'task', name: 'hang', inputs: ['jobs'], outputs: [], order: 'key', concurrency: 2, deadlineMs: 60000,
+  decode: (r) => r.value, handle: async () => { process.stderr.write('hangs\\n'); await new Promise(() => {}) } })
+`,
+  )
+  t.is((await sluice(['topics', 'apply', handler, '--site', site.file])).code, 0)
+  t.is((await sluice(['send', 'jobs', '--site', site.file], {}, 'a')).code, 0)
+  const running = startSluice(['run', handler, '--site', site.file])
+  await until(() => running.stderr().includes('hangs'), 30_000)
+  running.child.kill('SIGTERM')
+  const { code, stderr } = await running.finished
+  t.is(code, 0, stderr)
+  t.regex(stderr, /SIGTERM: stopping\nwarn {2}stopping waits for hang: jobs\/0 \(1 record\); at most 5\.0 s/)
+})
