@@ -82,9 +82,10 @@ export function readAnswer(answer: unknown, records: readonly LogRecord[]): Batc
     if (typeof identifier !== 'object' || identifier === null) return { kind: 'bad', why: 'an itemIdentifier is not an object {partition, offset}' }
     const { partition, offset } = identifier as { partition?: unknown; offset?: unknown }
     if (partition !== name) return { kind: 'bad', why: `an itemIdentifier names partition ${String(partition).slice(0, 100)}, not ${name}` }
-    if (typeof offset !== 'number' || !records.some((r) => Number(r.offset) === offset))
-      return { kind: 'bad', why: `an itemIdentifier names offset ${String(offset).slice(0, 30)}` }
-    if (lowest === null || BigInt(offset) < lowest) lowest = BigInt(offset)
+    // Beyond 2^53 several offsets are one number: the first of them, so that none is taken for done.
+    const failed = typeof offset === 'number' ? records.find((r) => Number(r.offset) === offset) : undefined
+    if (failed === undefined) return { kind: 'bad', why: `an itemIdentifier names offset ${String(offset).slice(0, 30)}` }
+    if (lowest === null || failed.offset < lowest) lowest = failed.offset
   }
   return lowest === null ? { kind: 'all-done' } : { kind: 'failed-from', offset: lowest }
 }

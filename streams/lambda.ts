@@ -188,7 +188,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
     if (abort.signal.aborted || isStopped) return
     isDead = true
     share.leave()
-    sink.hold(error)
+    sink.end(error)
     environment.onProgress()
     if (error.disposition === 'fatal') environment.onFatal(error)
   }
@@ -214,8 +214,10 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
 
   return {
     take: (records, to) => {
-      for (const record of records) bytes += recordBytes(record)
-      waiting.push(...records)
+      for (const record of records) {
+        bytes += recordBytes(record)
+        waiting.push(record)
+      }
       stats.in += records.length
       readTo = to
       if (waiting.length > 0) waitingSinceMs ??= clock.nowMs()
@@ -248,7 +250,7 @@ export function createLambdaPartition(options: LambdaPartitionOptions): RunningP
     hold: (error) => {
       isDead = true
       share.leave()
-      sink.hold(error)
+      sink.end(error)
     },
     status: () => {
       const held = sink.held()

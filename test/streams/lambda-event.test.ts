@@ -108,6 +108,12 @@ test('lambda answer: nothing, null, {} and an empty list mean all done', (t) => 
   for (const answer of [undefined, null, {}, 'text', { batchItemFailures: null }, { batchItemFailures: [] }]) t.deepEqual(readAnswer(answer, batch), { kind: 'all-done' })
 })
 
+test('lambda answer: where several offsets are one number, none that may have failed is taken for done', (t) => {
+  const base = 2n ** 60n
+  const far = [1n, 2n, 3n].map((i) => ({ ...record(0, { topic: 'in', partition: 2 }), offset: base + i }))
+  t.deepEqual(readAnswer({ batchItemFailures: [failure(Number(base + 3n))] }, far), { kind: 'failed-from', offset: base + 1n })
+})
+
 test('lambda answer: the lowest failed offset counts; what follows is tried again with it', (t) => {
   t.deepEqual(readAnswer({ batchItemFailures: [failure(9), failure(6)] }, batch), { kind: 'failed-from', offset: 6n })
 })

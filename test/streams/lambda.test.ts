@@ -3,6 +3,10 @@ import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
 import { defineFunction, LAMBDA_DEFAULTS, type LambdaContext, type LambdaFunction } from '../../streams/define-function.ts'
 import type { LambdaKafkaEvent, LambdaKafkaRecord } from '../../streams/lambda-event.ts'
+import { createLambdaPartition } from '../../streams/lambda.ts'
+import { createPlaces } from '../../streams/places.ts'
+import { partitionWorld } from '../helpers/partition-environment.ts'
+import { record } from '../helpers/records.ts'
 import { headerOf, runnerWorld, text } from '../helpers/runner-world.ts'
 
 const TOPICS: Parameters<typeof runnerWorld>[0] = { in: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] }
@@ -247,4 +251,32 @@ test('lambda: while a record is tried again, the partition says which, why, how 
     [['poison', 'SLU_HANDLER_RETRY', '3']],
   )
   await runner.stop(100)
+})
+
+test('lambda: a delivery of any length is taken whole (C1)', async (t) => {
+  const w = partitionWorld()
+  let seen = 0
+  const definition = lambda((event) => void (seen += recordsIn(event).length), { batchSize: 10_000, batchWindowMs: 1 })
+  const places = createPlaces(1, () => partition.pump())
+  const partition = createLambdaPartition({
+    definition,
+    environment: w.environment,
+    topic: 'in',
+    partition: 0,
+    committed: null,
+    start: 0n,
+    sink: w.sink,
+    abort: w.abort,
+    places,
+    hash: (name) => name,
+  })
+  const count = 200_000
+  const one = record(0, { value: '' })
+  partition.take(
+    Array.from({ length: count }, (_, i) => ({ ...one, offset: BigInt(i) })),
+    BigInt(count),
+  )
+  for (let i = 0; i < 50; i++) await w.clock.advance(10)
+  t.is(seen, count)
+  t.is(partition.uncommitted()?.nextOffset, BigInt(count))
 })

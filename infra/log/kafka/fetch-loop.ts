@@ -109,7 +109,7 @@ export class FetchLoop {
       if (leader === null) {
         isHomeless = true
         this.#stalled(position, this.#whyHomeless(position))
-      } else if (!this.#running.has(leader))
+      } else if (!this.#running.has(leader) && !(this.#retryTimer !== null && this.#failing.has(leader)))
         this.#running.set(
           leader,
           this.#run(leader).finally(() => {
@@ -209,13 +209,15 @@ export class FetchLoop {
     this.#going(position)
     this.#learn(position, fetched, roomBytes)
     if (read === null) return
-    position.next = read.readTo
     if (read.readTo > position.end) position.end = read.readTo
+    const { topic, partition } = position
     this.#options.onFetched(
-      { topic: position.topic, partition: position.partition },
+      { topic, partition },
       read.messages.map((m) => logRecordOf(position, m)),
       read.readTo,
     )
+    // Not before: what could not be handed over is asked for again (C1).
+    position.next = read.readTo
   }
 
   #learn(position: Position, fetched: FetchedPartition, roomBytes: number): void {

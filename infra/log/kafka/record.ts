@@ -86,6 +86,8 @@ export const logRecordOf = ({ topic, partition }: TopicPartition, { offsetValue,
   headers: headerList,
 })
 
+const safe = (value: number): number => Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, value))
+
 /** Reads front to back; of one record at a time. */
 class Cursor {
   at = 0
@@ -102,8 +104,9 @@ class Cursor {
     throw new RangeError('a number in a record does not end')
   }
 
-  /** Zigzag varint of 64 bits that a number holds exactly. */
+  /** Zigzag varint of 64 bits; beyond 2^53 the nearest that a number holds. */
   long(bytes: Buffer): number {
+    const isNegative = ((bytes[this.at] ?? 0) & 1) === 1
     let value = 0
     let scale = 1
     for (;;) {
@@ -113,8 +116,7 @@ class Cursor {
       if (byte < 0x80) break
       scale *= 128
     }
-    if (value > Number.MAX_SAFE_INTEGER) throw new RangeError('a time in a record that no clock has')
-    return value % 2 === 0 ? value / 2 : -(value + 1) / 2
+    return isNegative ? -(value + 1) / 2 : value / 2
   }
 
   /** Length, then as many bytes; a negative length is null. */
@@ -166,7 +168,7 @@ export function decodeRecord({ buffer }: { readonly buffer: Buffer }, context: B
   const offsetDelta = cursor.int(buffer)
   const key = cursor.bytes(buffer)
   const value = cursor.bytes(buffer)
-  return new FetchedRecord(offset + BigInt(offsetDelta), isOfLog ? timestampMs : timestampMs + delta, key, value, headersOf(buffer), context)
+  return new FetchedRecord(offset + BigInt(offsetDelta), isOfLog ? timestampMs : safe(timestampMs + delta), key, value, headersOf(buffer), context)
 }
 
 if (!replaceModule('kafkajs/src/protocol/recordBatch/record/v0/decoder', decodeRecord)) throw new Error('records were read before record.ts was loaded')

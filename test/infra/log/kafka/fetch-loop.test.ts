@@ -37,6 +37,7 @@ function loopOf(t: ExecutionContext, limits: { readonly bytesMax?: number; reado
   const requests: FetchRequest[] = []
   const got: string[] = []
   const problems: string[] = []
+  const refusals: Error[] = []
   const truncated: string[] = []
   const stalled: string[] = []
   let refreshed = 0
@@ -59,14 +60,18 @@ function loopOf(t: ExecutionContext, limits: { readonly bytesMax?: number; reado
     committedOnly: true,
     bytesMax: 1000,
     recordsMax: Infinity,
-    onFetched: (_tp, records, readTo) => got.push(`${records.map((r) => String(r.value)).join(',')}→${readTo}`),
+    onFetched: (_tp, records, readTo) => {
+      const refusal = refusals.shift()
+      if (refusal !== undefined) throw refusal
+      got.push(`${records.map((r) => String(r.value)).join(',')}→${readTo}`)
+    },
     onTruncated: ({ partition }, error) => truncated.push(`${partition} ${error.message}`),
     onStalled: ({ partition }, error) => stalled.push(`${partition} ${error === null ? 'goes on' : (error as Error).message}`),
     onProblem: (error) => problems.push((error as Error).message),
     ...limits,
   })
   t.teardown(() => fetch.stop())
-  return { fetch, requests, got, problems, truncated, stalled, refreshed: () => refreshed }
+  return { fetch, requests, got, problems, truncated, stalled, refreshed: () => refreshed, refuse: (error: Error) => void refusals.push(error) }
 }
 const answer =
   (...partitions: FetchedPartition[]): Answer =>
@@ -99,6 +104,14 @@ for (const [what, act] of [
     await new Promise((resolve) => setImmediate(resolve))
     t.deepEqual(l.got, [])
   })
+
+test('fetch loop: what could not be handed over is asked for again, never left out (C1)', async (t) => {
+  const l = loop(t, answer(fetched(0, 0, 2, 3)), answer(fetched(0, 0, 2, 3)))
+  l.refuse(new RangeError('too many to take'))
+  l.fetch.add(tp(0), 0n)
+  await until(() => l.requests.length === 3)
+  t.deepEqual(l.requests.map(asked), [['0@0'], ['0@0'], ['0@2']])
+})
 
 test('fetch loop: a paused partition is not asked for, others are; resumed it goes on where it was, also when the pause came first', async (t) => {
   const l = loop(t, answer(fetched(1, 0, 1)), answer(fetched(1, 1, 1)))
@@ -287,6 +300,40 @@ test('fetch loop: a partition without a leader is waited for, the others are rea
   t.true(requests.every((r) => r.length === 1 && r[0] === '1@0'))
   leader = 1
   await until(() => requests.some((r) => r.includes('0@0')))
+})
+
+test('fetch loop: a leader that fails is left alone until its time has come, whatever is resumed meanwhile', async (t) => {
+  let tries = 0
+  const metadata = [1, 2].map((leader, partitionId) => ({ partitionId, leader }))
+  const broker = { fetch: () => new Promise((resolve) => setTimeout(() => resolve({ responses: [] }), 5)) } as unknown as Broker
+  const cluster = {
+    ...fakeCluster('t', [0, 1]).cluster,
+    findTopicPartitionMetadata: () => metadata,
+    findBroker: ({ nodeId }: { nodeId: number }) => (nodeId === 1 ? Promise.resolve(broker) : (tries++, Promise.reject(new Error('ECONNREFUSED')))),
+    refreshMetadata: () => Promise.resolve(),
+  } as unknown as ReturnType<typeof fakeCluster>['cluster']
+  const nothingDone = (): void => undefined
+  const fetch = new FetchLoop({
+    cluster,
+    committedOnly: true,
+    bytesMax: 1000,
+    recordsMax: Infinity,
+    onFetched: nothingDone,
+    onTruncated: nothingDone,
+    onStalled: nothingDone,
+    onProblem: nothingDone,
+  })
+  t.teardown(() => fetch.stop())
+  for (const partition of [0, 1]) fetch.add(tp(partition), 0n)
+  await until(() => tries === 1)
+  let resumes = 0
+  await until(() => {
+    fetch.pause(tp(0))
+    fetch.resume(tp(0))
+    resumes++
+    return tries === 3
+  })
+  t.true(resumes > 4, `${resumes} resumes for two more tries`)
 })
 
 test('fetch loop: a leader that fails is named each time, and is well when it answers or leads nothing of ours any more', async (t) => {

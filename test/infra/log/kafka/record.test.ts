@@ -72,6 +72,25 @@ test('record: the time is the log’s where the topic says so, whatever the prod
   t.deepEqual([next.offsetValue, next.timestampMs, next.isControlRecord], [7n, 1_760_000_000_005, true])
 })
 
+test('record: a time that no clock has, as of nanoseconds beside milliseconds, is the nearest that a number holds, and keeps nothing from being read (D6)', (t) => {
+  const far = 1_760_000_000_000_000_000n
+  const varint = (value: bigint): number[] => (value < 0x80n ? [Number(value)] : [Number(value & 0x7fn) | 0x80, ...varint(value >> 7n)])
+  const zigzag = (value: bigint): bigint => BigInt.asUintN(64, (value << 1n) ^ (value >> 63n))
+  const buffer = (delta: bigint): Buffer => Buffer.from([0, ...varint(zigzag(delta)), 0, 1, 2, 65, 0])
+  for (const [delta, timestampMs] of [
+    [far, Number.MAX_SAFE_INTEGER],
+    [-far, Number.MIN_SAFE_INTEGER],
+    [2n ** 63n - 1n, Number.MAX_SAFE_INTEGER],
+    [-(2n ** 63n), Number.MIN_SAFE_INTEGER],
+    [-3n, 1_759_999_999_997],
+  ] as const) {
+    const read = decodeRecord({ buffer: buffer(delta) }, context())
+    t.is(read.timestampMs, timestampMs, String(delta))
+    t.is(read.value?.toString(), 'A')
+    t.is(decodeRecord({ buffer: buffer(delta) }, context({ timestampType: 1 })).timestampMs, 1_760_000_009_999)
+  }
+})
+
 test('record: one that is cut anywhere is refused, never read shorter than it was (D6)', (t) => {
   const whole = bytesOf({ key: Buffer.from('key'), value: Buffer.alloc(300, 1), headers: { h: 'v' }, timestampDelta: 2 ** 35, offsetDelta: 300 })
   t.is(decodeRecord({ buffer: whole }, context()).value?.length, 300)
