@@ -66,8 +66,11 @@ export interface CommitEntry extends TopicPartition {
 }
 
 export interface ConsumerEvents {
-  /** No record of these partitions is delivered before the promise resolves. */
-  assigned(assignments: readonly Assignment[]): Promise<readonly StartAt[]>
+  /**
+   * No record of a partition is delivered before `begin` is called for it, or the promise resolves with where it begins: one that takes long to open
+   * keeps no other from going on (B6). It may be revoked while it opens; what comes of that is void.
+   */
+  assigned(assignments: readonly Assignment[], begin?: (start: StartAt) => void): Promise<readonly StartAt[]>
   /** Awaited before the group may go on. `lost` = we were thrown out: drop state, do not commit (C4). */
   revoked(partitions: readonly TopicPartition[], lost: boolean): Promise<void>
   /** `readTo` = position after this fetch, control records included; `records` may be empty. Never called after `revoked` for that epoch. */

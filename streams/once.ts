@@ -15,6 +15,7 @@ import { retryDelayMs, sleep } from './retry.ts'
 import { staleEpoch, type PartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment } from './partition.ts'
 import type { Outgoing } from './processor.ts'
+import { readToEnd } from './read-to-end.ts'
 
 const HEADER_DIGEST = 'sluice.request.digest'
 
@@ -96,17 +97,13 @@ export function createOncePartition(options: OncePartitionOptions): OncePartitio
       committedOnly: true,
       untilEnd: true,
     })
-    try {
-      for await (const batch of tail) {
-        for (const result of batch.records) {
-          newestMs = Math.max(newestMs ?? 0, appendMsOf(result))
-          if (result.key !== null) answers.add(result.key.toString('utf8'), digestOf(result), result.offset, appendMsOf(result))
-        }
-        answers.readTo(batch.readTo)
+    await readToEnd(tail, signal, ({ records, readTo }) => {
+      for (const result of records) {
+        newestMs = Math.max(newestMs ?? 0, appendMsOf(result))
+        if (result.key !== null) answers.add(result.key.toString('utf8'), digestOf(result), result.offset, appendMsOf(result))
       }
-    } finally {
-      await tail.close()
-    }
+      answers.readTo(readTo)
+    })
   }
 
   const open = async (): Promise<void> => {
@@ -118,7 +115,7 @@ export function createOncePartition(options: OncePartitionOptions): OncePartitio
         await readResults() // (2), (3)
         if (signal.aborted) throw staleEpoch()
         producer = opened
-        sink.hold(null)
+        sink.hold(answers, null)
         return
       } catch (thrown) {
         // Half open is not open; what its closing says is of no use.
@@ -126,7 +123,7 @@ export function createOncePartition(options: OncePartitionOptions): OncePartitio
         if (signal.aborted) return
         const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
         if (error.disposition === 'fatal') environment.onFatal(error)
-        if (error.disposition !== 'retry') sink.hold(error)
+        if (error.disposition !== 'retry') sink.hold(answers, error)
         environment.stats.retries++
         await sleep(clock, retryDelayMs(attempt, environment.retry, environment.random), signal)
       }
@@ -174,7 +171,7 @@ export function createOncePartition(options: OncePartitionOptions): OncePartitio
       }
       waiting = [...batch, ...waiting]
       if (error.disposition === 'fatal') environment.onFatal(error)
-      if (error.disposition === 'hold') sink.hold(error)
+      if (error.disposition === 'hold') sink.hold(answers, error)
       environment.stats.retries++
       await sleep(clock, retryDelayMs(1, environment.retry, environment.random), signal)
       await open()

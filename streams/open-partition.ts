@@ -21,10 +21,11 @@ import { createMapProcessor } from './map.ts'
 import { createOncePartition } from './once.ts'
 import { createPartitionLoop, type PartitionLoopOptions } from './partition-loop.ts'
 import { createParking, PARKED_RECORDS_MAX, type Parking } from './parking.ts'
-import { createPartitionSink } from './partition-sink.ts'
+import type { PartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment, RunningPartition } from './partition.ts'
 import type { Places } from './places.ts'
 import type { PartitionProcessor } from './processor.ts'
+import { readToEnd } from './read-to-end.ts'
 import { createRetries, type Retries } from './retries.ts'
 import { createTaskPartition } from './task.ts'
 import { createTransactionalSink } from './transactional-sink.ts'
@@ -57,6 +58,7 @@ export interface OpenPartitionOptions {
   /** Where the log begins; used when nothing is committed. */
   readonly logStart: bigint
   readonly abort: AbortController
+  readonly sink: PartitionSink
   readonly endOffset: () => bigint | null
   /** Rejects when the partition is not ours (C8). */
   readonly prove: (standing?: Committed) => Promise<void>
@@ -100,13 +102,11 @@ function hasWindowMetadata(definition: AnyFunction, metadata: string): boolean {
   return definition.kind === 'combine' && decodeCombineMetadata(metadata, definition.windowMs) !== null
 }
 
-async function readRows(parts: MemberParts, topic: string, partitions: readonly number[] | 'all', take: (row: LogRecord) => void): Promise<void> {
+async function readRows(parts: MemberParts, topic: string, partitions: readonly number[] | 'all', signal: AbortSignal, take: (row: LogRecord) => void): Promise<void> {
   const tail = await parts.reader.open({ topic: parts.topicPrefix + topic, partitions, from: 'start', committedOnly: true, untilEnd: true })
-  try {
-    for await (const batch of tail) for (const record of batch.records) take(localise(record, topic))
-  } finally {
-    await tail.close()
-  }
+  await readToEnd(tail, signal, ({ records }) => {
+    for (const record of records) take(localise(record, topic))
+  })
 }
 
 /** Below it nothing can be read again (C7, W6). */
@@ -130,12 +130,26 @@ async function committedOf(parts: MemberParts, group: string, topic: string, par
   }
 }
 
-/** Rejects with SLU_LOG_STALE_EPOCH when given up meanwhile, SLU_WINDOW_PARAMETERS (W3) and other fatal errors. */
+interface Closable {
+  close(): Promise<void>
+}
+
+/** Rejects with SLU_LOG_STALE_EPOCH when given up meanwhile, SLU_WINDOW_PARAMETERS (W3) and other fatal errors; what was open by then is closed. */
 export async function openPartition(options: OpenPartitionOptions): Promise<Opened> {
-  const { parts, environment, topic, partition, abort, logStart } = options
+  const halfOpen: Closable[] = []
+  try {
+    return await open(options, (one) => void halfOpen.push(one))
+  } catch (thrown) {
+    await Promise.all(halfOpen.map((one) => one.close().catch(() => undefined)))
+    throw thrown
+  }
+}
+
+/** `closing` hears of what is to be closed should it end here. */
+async function open(options: OpenPartitionOptions, closing: (one: Closable) => void): Promise<Opened> {
+  const { parts, environment, topic, partition, abort, sink, logStart } = options
   const { definition } = parts
   const openedMs = environment.clock.nowMs()
-  const sink = createPartitionSink({ environment, producer: parts.producer, topicPrefix: parts.topicPrefix, partitionsOf: parts.partitionsOf, signal: abort.signal })
   const fencedName = `${parts.topicPrefix}${definition.name}.${topic}.${partition}`
   const at = { topic: parts.topicPrefix + topic, partition }
   const writer: TransactionalWriter | null = isTransactional(definition)
@@ -149,6 +163,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
         signal: abort.signal,
       })
     : null
+  if (writer !== null) closing(writer)
   const committed = writer === null ? options.committed : await sink.persist(() => writer.open())
   const transactional = writer === null ? null : { ...createTransactionalSink(sink, writer, definition.kind === 'fold'), close: () => writer.close() }
   const start = committed?.nextOffset ?? logStart
@@ -168,6 +183,7 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
         signal: abort.signal,
       })
     : null
+  if (parking !== null) closing(parking)
   if (definition.kind === 'task') {
     let running: RunningPartition | null = null
     const { once: rules } = definition
@@ -210,17 +226,18 @@ export async function openPartition(options: OpenPartitionOptions): Promise<Open
     return { running, nextOffset: committed?.nextOffset ?? 'start' }
   }
   const fenced = definition.kind === 'fold' && writer === null ? createFencedWriter(parts.driver, fencedName, () => options.prove(), abort.signal) : null
+  if (fenced !== null) closing(fenced)
   if (fenced !== null) await sink.persist(() => fenced.open())
   if (parking !== null) await parking.open(start, committed?.metadata ?? '')
   const retries = createRetries(environment.retry.attemptsMax, environment.clock.nowMs)
   const processor = definition.kind === 'map' ? createMapProcessor(definition, parts.context, parking, partitionCounts(parts), retries) : createProcessor(options, retries)
   const rows = new Map<string, LogRecord[]>()
-  // W6, W7: windows read markers back only where commit metadata is lost.
-  const isRestored = committed !== null && hasWindowMetadata(definition, committed.metadata)
+  // W6, W7: windows read back only where commit metadata is lost; a combination that begins has nothing to come to again.
+  const isRestored = committed === null ? definition.kind === 'combine' : hasWindowMetadata(definition, committed.metadata)
   for (const { topic: from, partitions } of isRestored ? [] : processor.needs)
     await sink.persist(async () => {
       const read: LogRecord[] = []
-      await readRows(parts, from, partitions === 'all' ? 'all' : [partition], processor.restore?.() ?? ((row) => void read.push(row)))
+      await readRows(parts, from, partitions === 'all' ? 'all' : [partition], abort.signal, processor.restore?.() ?? ((row) => void read.push(row)))
       rows.set(from, read)
     })
   const isBlind = definition.kind === 'window' && committed !== null && !isRestored

@@ -16,6 +16,7 @@ import { createParkedKeys, textKeyOf, type Look, type ParkEntry } from './parked
 import { staleEpoch, type PartitionSink } from './partition-sink.ts'
 import type { PartitionEnvironment } from './partition.ts'
 import type { Outgoing, ParkEffect, Parked } from './processor.ts'
+import { readToEnd } from './read-to-end.ts'
 import { handledNote, orderOfCopy, readDeadLetter, readHandledNote } from './redrive.ts'
 
 export const PARKED_RECORDS_MAX = 100_000
@@ -129,18 +130,14 @@ export function createParking(options: ParkingOptions): Parking {
       end = 0n
       return open(null)
     })
-    try {
-      for await (const { records, readTo } of tail) {
-        for (const record of records) {
-          const entry = entryOf(record)
-          if (entry !== null) each(entry)
-        }
-        end = readTo
+    await readToEnd(tail, signal, ({ records, readTo }) => {
+      for (const record of records) {
+        const entry = entryOf(record)
+        if (entry !== null) each(entry)
       }
-      return end
-    } finally {
-      await tail.close()
-    }
+      end = readTo
+    })
+    return end
   }
 
   const drop = async (): Promise<void> => {

@@ -152,14 +152,14 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     for (let attempt = 1; ; attempt++) {
       try {
         const effects = processor.process(chunk.records, chunk.readTo)
-        if (attempt > 1) sink.hold(null)
+        if (attempt > 1) sink.hold(processor, null)
         retries.clear()
         return effects
       } catch (thrown) {
         const error = asSluiceError(thrown, 'SLU_INTERNAL')
         const isHold = error.disposition === 'hold'
         if (!isHold && (error.disposition !== 'retry' || retries.why() === null)) throw error
-        sink.hold(isHold ? error : null)
+        sink.hold(processor, isHold ? error : null)
         stats.retries++
         await sleep(clock, retryDelayMs(isHold ? attempt : retries.latest(), environment.retry, environment.random), abort.signal)
         if (abort.signal.aborted || isStopped) throw new SluiceError('SLU_LOG_STALE_EPOCH', 'given up while held', error)
@@ -254,7 +254,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     const error = asSluiceError(thrown, 'SLU_INTERNAL')
     if (abort.signal.aborted || isStopped) return
     isDead = true
-    sink.hold(error)
+    sink.end(error)
     environment.onProgress()
     aligned?.alignment.changed()
     if (error.disposition === 'fatal') environment.onFatal(error)
@@ -318,7 +318,7 @@ export function createPartitionLoop(options: PartitionLoopOptions): RunningParti
     load: () => ({ ...queued, tracked: queued.records }),
     hold: (error) => {
       isDead = true
-      sink.hold(error)
+      sink.end(error)
     },
     status: () => {
       const held = sink.held()

@@ -43,7 +43,10 @@ export interface PartitionSink {
   held(): SluiceError | null
   /** What a write meets that passes by itself (a log that does not answer): not held, and yet it does not go on (C5). */
   waitsFor(): SluiceError | null
-  hold(error: SluiceError | null): void
+  /** `by` holds the partition, or null = no longer; what others hold it for stands. */
+  hold(by: object, error: SluiceError | null): void
+  /** It stands still until it is assigned anew, whatever else begins or ends. */
+  end(error: SluiceError): void
 }
 
 type WriteRecords = (records: readonly OutRecord[]) => Promise<Appended[]>
@@ -53,12 +56,14 @@ export const staleEpoch = (): SluiceError => new SluiceError('SLU_LOG_STALE_EPOC
 export function createPartitionSink(options: PartitionSinkOptions): PartitionSink {
   const { environment, producer, topicPrefix, partitionsOf, signal } = options
   const { clock, telemetry, stats } = environment
-  let heldBy: SluiceError | null = null
-  /** Dead letters that could not be written yet. Apart from `heldBy`: another write that succeeds does not end this hold (D3). */
+  let endedBy: SluiceError | null = null
+  /** By who holds it, the newest last: a write that is refused and tried again, a record, a handler. */
+  const holds = new Map<object, SluiceError>()
+  /** Dead letters that could not be written yet: shown before all that passes (D3). */
   const unwritten = new Set<object>()
   let unwritable: SluiceError | null = null
 
-  /** By write, the newest refusal of those that are tried again. */
+  /** By write, what those meet that pass by themselves. */
   const waiting = new Map<object, SluiceError>()
 
   const alarm = (error: SluiceError): void =>
@@ -68,9 +73,19 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
       [attributeNames.errorChain]: causeChain(error.cause).join(': '),
     })
 
-  const hold = (error: SluiceError | null): void => {
-    if (error !== null && heldBy?.code !== error.code) alarm(error)
-    heldBy = error
+  const hold = (by: object, error: SluiceError | null): void => {
+    if (error === null) {
+      if (holds.size > 0) holds.delete(by)
+      return
+    }
+    if (!holds.values().some(({ code }) => code === error.code)) alarm(error)
+    holds.delete(by)
+    holds.set(by, error)
+  }
+  const newestHold = (): SluiceError | null => (holds.size === 0 ? null : ([...holds.values()].at(-1) ?? null))
+  const end = (error: SluiceError): void => {
+    if (endedBy?.code !== error.code) alarm(error)
+    endedBy = error
   }
 
   const letterFailed = (letter: object, cause: SluiceError): void => {
@@ -80,9 +95,11 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
     unwritable = error
     alarm(error)
   }
-  const letterOver = (letter: object): void => {
-    unwritten.delete(letter)
+  const over = (write: object): void => {
+    unwritten.delete(write)
     if (unwritten.size === 0) unwritable = null
+    waiting.delete(write)
+    hold(write, null)
   }
 
   const persist = async <T>(write: () => Promise<T>, isDeadLetter = false): Promise<T> => {
@@ -90,22 +107,20 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
       if (signal.aborted) throw staleEpoch()
       try {
         const written = await write()
-        letterOver(write)
-        waiting.delete(write)
-        if (attempt > 1 && !isDeadLetter) hold(null)
+        over(write)
         return written
       } catch (thrown) {
         const error = asSluiceError(thrown, 'SLU_LOG_FAILED')
         if (signal.aborted) throw staleEpoch()
         if (error.disposition === 'dead-letter') {
-          letterOver(write)
-          waiting.delete(write)
+          over(write)
           throw error
         }
         if (error.disposition === 'fatal') environment.onFatal(error)
         if (isDeadLetter) letterFailed(write, error)
-        else if (error.disposition !== 'retry') hold(error)
+        else if (error.disposition !== 'retry') hold(write, error)
         else {
+          hold(write, null)
           waiting.set(write, error)
           telemetry.log('warn', error.message, {
             [attributeNames.function]: environment.functionName,
@@ -236,9 +251,10 @@ export function createPartitionSink(options: PartitionSinkOptions): PartitionSin
       stats.out += count
     },
     wasParked,
-    held: () => unwritable ?? heldBy,
+    held: () => endedBy ?? unwritable ?? newestHold(),
     waitsFor: () => waiting.values().next().value ?? null,
     hold,
+    end,
   }
 }
 

@@ -20,6 +20,7 @@ import type { AnyFunction, FunctionContext } from './define-function.ts'
 import { hasElapsed } from './elapsed.ts'
 import { localise, openPartition, type MemberParts } from './open-partition.ts'
 import type { PartitionEnvironment, PartitionStatus, RunnerStats, RunningPartition } from './partition.ts'
+import { createPartitionSink, type PartitionSink } from './partition-sink.ts'
 import { createPlaces } from './places.ts'
 import { RETRY_DEFAULT, sleep, type RetryPolicy } from './retry.ts'
 import { checkDriver, checkTopics } from './start-checks.ts'
@@ -83,6 +84,9 @@ interface Owned {
   readonly partition: number
   readonly epoch: number
   readonly abort: AbortController
+  readonly environment: PartitionEnvironment
+  readonly sink: PartitionSink
+  /** Null while it opens. */
   running: RunningPartition | null
   isPaused: boolean
   /** As last measured. */
@@ -91,7 +95,12 @@ interface Owned {
   stalledBy: SluiceError | null
   /** Handed over up to here: what a fetch brings again is not handed over twice. */
   takenTo: bigint | null
+  /** It could not take in what it was given: some of that may be in hand, so that nothing of it is committed any more (C1). */
+  isBroken: boolean
 }
+
+/** What `sluice ps` says of it. */
+const OPENING = 'being opened: what it goes on from is read from the log'
 
 const nameOf = (tp: TopicPartition): string => `${tp.topic}/${tp.partition}`
 
@@ -133,7 +142,7 @@ export function createRunner(options: RunnerOptions): Runner {
     options.onFatal(error)
   }
 
-  const targetOf = (one: Owned): CommitTarget[] => (one.running === null ? [] : [{ topic: one.brokerTopic, partition: one.partition, epoch: one.epoch, running: one.running }])
+  const targetOf = (one: Owned): CommitTarget[] => (one.running === null || one.isBroken ? [] : [{ topic: one.brokerTopic, partition: one.partition, epoch: one.epoch, running: one.running }])
   const commit = (which: readonly Owned[]): Promise<void> => committer?.commit(which.flatMap(targetOf)) ?? Promise.resolve()
 
   /** C5, C6: pause over the limit, resume at half of it. */
@@ -151,7 +160,7 @@ export function createRunner(options: RunnerOptions): Runner {
     }
   }
 
-  const environmentOf = (one: Owned): PartitionEnvironment => ({
+  const environmentOf = (onProgress: () => void): PartitionEnvironment => ({
     functionName: definition.name,
     group,
     clock,
@@ -160,20 +169,38 @@ export function createRunner(options: RunnerOptions): Runner {
     retry: options.retry ?? RETRY_DEFAULT,
     stats,
     onFatal: fatal,
-    onProgress: () => applyLimits(one),
+    onProgress,
   })
 
   /** At once: a partition that is taken back while it opens is known, and its opening void (C3). */
   const own = (assignment: Assignment): Owned => {
     const { topic: brokerTopic, partition, epoch } = assignment
     const topic = brokerTopic.slice(topicPrefix.length)
-    const one: Owned = { topic, brokerTopic, partition, epoch, abort: new AbortController(), running: null, isPaused: false, blockedBy: null, stalledBy: null, takenTo: null }
+    const abort = new AbortController()
+    const { producer: shared, partitionsOf } = parts as MemberParts
+    const environment = environmentOf(() => applyLimits(one))
+    const sink = createPartitionSink({ environment, producer: shared, topicPrefix, partitionsOf, signal: abort.signal })
+    const one: Owned = {
+      topic,
+      brokerTopic,
+      partition,
+      epoch,
+      abort,
+      environment,
+      sink,
+      running: null,
+      isPaused: false,
+      blockedBy: null,
+      stalledBy: null,
+      takenTo: null,
+      isBroken: false,
+    }
     owned.set(nameOf(assignment), one)
     inTurn = [...owned.values()]
     return one
   }
 
-  const assignOne = async (assignment: Assignment, one: Owned, logStart: bigint): Promise<StartAt> => {
+  const assignOne = async (assignment: Assignment, one: Owned, logStart: bigint, begin: (start: StartAt) => void): Promise<StartAt> => {
     const { topic, partition } = one
     const { committed } = assignment
     const tp = { topic: assignment.topic, partition }
@@ -185,12 +212,13 @@ export function createRunner(options: RunnerOptions): Runner {
     }
     const opening = openPartition({
       parts: parts as MemberParts,
-      environment: environmentOf(one),
+      environment: one.environment,
       topic,
       partition,
       committed,
       logStart,
       abort: one.abort,
+      sink: one.sink,
       endOffset: () => consumer?.endOffset(tp) ?? null,
       prove,
     })
@@ -198,8 +226,10 @@ export function createRunner(options: RunnerOptions): Runner {
       const opened = await opening
       one.running = opened.running
       if (opened.nextOffset !== 'start') one.takenTo = opened.nextOffset
+      const start = { ...tp, nextOffset: opened.nextOffset }
       if (one.abort.signal.aborted) await opened.running.close()
-      return { ...tp, nextOffset: opened.nextOffset }
+      else begin(start)
+      return start
     } catch (thrown) {
       // Given up while it was opening: the next assignment begins anew (C3).
       if (one.abort.signal.aborted) return { ...tp, nextOffset: committed?.nextOffset ?? 'start' }
@@ -214,13 +244,13 @@ export function createRunner(options: RunnerOptions): Runner {
     return starts
   }
 
-  const assigned = async (assignments: readonly Assignment[]): Promise<StartAt[]> => {
+  const assigned = async (assignments: readonly Assignment[], begin: (start: StartAt) => void = () => {}): Promise<StartAt[]> => {
     stats.rebalances++
     telemetry.count(metricNames.rebalances, 1, { [attributeNames.function]: definition.name })
     const ones = assignments.map((a) => [a, own(a)] as const)
     try {
       const starts = await logStarts(assignments)
-      const startAts = await Promise.all(ones.map(([a, one]) => assignOne(a, one, starts.get(nameOf(a)) ?? 0n)))
+      const startAts = await Promise.all(ones.map(([a, one]) => assignOne(a, one, starts.get(nameOf(a)) ?? 0n, begin)))
       hasAssigned = true
       return startAts
     } catch (thrown) {
@@ -268,7 +298,15 @@ export function createRunner(options: RunnerOptions): Runner {
     const first = records[0]
     const fresh = takenTo === null || first === undefined || first.offset >= takenTo ? records : records.filter((record) => record.offset >= takenTo)
     one.takenTo = readTo
-    one.running.take(topicPrefix === '' ? fresh : fresh.map((record) => localise(record, one.topic)), readTo)
+    try {
+      one.running.take(topicPrefix === '' ? fresh : fresh.map((record) => localise(record, one.topic)), readTo)
+    } catch (thrown) {
+      one.isBroken = true
+      const error = asSluiceError(thrown, 'SLU_INTERNAL')
+      one.running.hold(error)
+      if (error.disposition === 'fatal') fatal(error)
+      return
+    }
     applyLimits(one)
   }
 
@@ -298,9 +336,16 @@ export function createRunner(options: RunnerOptions): Runner {
     tellTrouble(error, `${one.topic}/${one.partition} is read again`)
   }
 
+  /** Not open yet: what it needs may be a minute of reading, or not to be had. */
+  const openingOf = ({ sink }: Owned): ReturnType<RunningPartition['status']> => {
+    const why = sink.held() ?? sink.waitsFor() ?? trouble
+    const unopened = { position: null, committed: null, watermarkMs: null, inFlight: 0, isIdle: false, isHeld: sink.held() !== null }
+    return why === null ? { ...unopened, reason: OPENING } : { ...unopened, code: why.code, reason: `${OPENING}: ${why.message}` }
+  }
+
   /** Why it cannot be read, else what the partition says, else what keeps the member from the log, else why its commits fail: it goes on, and its offset does not. */
-  const statusOf = (one: Owned): ReturnType<RunningPartition['status']> | null => {
-    if (one.running === null) return null
+  const statusOf = (one: Owned): ReturnType<RunningPartition['status']> => {
+    if (one.running === null) return openingOf(one)
     const status = one.running.status()
     if (one.stalledBy !== null) return { ...status, isHeld: true, code: one.stalledBy.code, reason: one.stalledBy.message }
     const refusal = committer?.refusal(one.running) ?? null
@@ -327,8 +372,11 @@ export function createRunner(options: RunnerOptions): Runner {
     let held = 0
     for (const one of owned.values()) {
       const status = statusOf(one)
-      if (one.running === null || status === null) continue
       if (status.isHeld) held++
+      if (one.running === null) {
+        showBlocked(one, status.code ?? null)
+        continue
+      }
       const end = endOf(one)
       const attributes = { [attributeNames.group]: group, [attributeNames.destination]: one.topic, [attributeNames.partition]: String(one.partition) }
       if (end !== null && status.position !== null)
@@ -440,7 +488,7 @@ export function createRunner(options: RunnerOptions): Runner {
     trouble: () => trouble,
     partitions: () =>
       [...owned.values()].map((one) => {
-        const { isHeld = false, isIdle: _, ...rest } = statusOf(one) ?? { position: null, committed: null, watermarkMs: null, inFlight: 0, isIdle: false }
+        const { isHeld, isIdle: _, ...rest } = statusOf(one)
         return { topic: one.topic, partition: one.partition, end: endOf(one), ...rest, state: isHeld ? 'held' : one.isPaused ? 'paused' : 'running' }
       }),
     drained: () =>
@@ -448,7 +496,7 @@ export function createRunner(options: RunnerOptions): Runner {
       [...owned.values()].every((one) => {
         const status = statusOf(one)
         const end = endOf(one)
-        return status !== null && status.isIdle && !status.isHeld && end !== null && (status.position ?? -1n) >= end && one.running?.uncommitted() === null
+        return status.isIdle && !status.isHeld && end !== null && (status.position ?? -1n) >= end && one.running?.uncommitted() === null
       }),
   }
 }

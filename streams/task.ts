@@ -156,18 +156,8 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     const error = asSluiceError(thrown, 'SLU_INTERNAL')
     isDead = true
     share.leave()
-    sink.hold(error)
+    sink.end(error)
     if (error.disposition === 'fatal') environment.onFatal(error)
-  }
-  /** Work for which the partition shows a hold, and why. */
-  const holders = new Map<Work<T>, SluiceError>()
-  const holdFor = (work: Work<T>, error: SluiceError): void => {
-    holders.set(work, error)
-    sink.hold(error)
-  }
-  /** However it ends, or goes on otherwise: a hold is shown while there is work that it holds, and no longer. */
-  const letGo = (work: Work<T>): void => {
-    if (holders.delete(work) && !isDead) sink.hold([...holders.values()].at(-1) ?? null)
   }
   const done = (record: LogRecord): void => {
     if (abort.signal.aborted) return
@@ -343,7 +333,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       })
       return 'over'
     } catch (thrown) {
-      holdFor(work, asSluiceError(thrown, 'SLU_INTERNAL'))
+      sink.hold(work, asSluiceError(thrown, 'SLU_INTERNAL'))
       return 'full'
     }
   }
@@ -362,7 +352,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     } catch (thrown) {
       const refused = asSluiceError(thrown, 'SLU_INTERNAL')
       if (refused.code !== 'SLU_RECORD_PARKED_FULL') throw thrown
-      holdFor(work, refused)
+      sink.hold(work, refused)
       return false
     }
   }
@@ -403,11 +393,11 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       if (action === 'fatal') throw error
       if (action === 'hold') {
         // Never counted: no outage spends the tries of a record (C5, D1).
-        holdFor(work, error)
+        sink.hold(work, error)
         return false
       }
       if (action === 'retry' && retries.failed({ record: work.record, error, stage: 'handle' }) < environment.retry.attemptsMax) {
-        letGo(work)
+        sink.hold(work, null)
         return false
       }
       return endParked(work, error, parking !== null && error.code === 'SLU_LOG_RECORD_TOO_LARGE' ? 'send' : 'handle', work.attempt)
@@ -428,7 +418,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       passed = 'over'
     }
     if (passed === 'over') {
-      letGo(work)
+      sink.hold(work, null)
       // Not within the call of `pump` that started it: a long lane would pile up.
       await Promise.resolve()
       share.giveBack()
@@ -444,7 +434,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
       share.giveBack()
     }
     if (isOver) {
-      letGo(work)
+      sink.hold(work, null)
       finish(work)
       done(work.record)
     } else {
@@ -566,7 +556,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     hold: (error) => {
       isDead = true
       share.leave()
-      sink.hold(error)
+      sink.end(error)
     },
     status: () => {
       const held = sink.held()

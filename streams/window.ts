@@ -78,6 +78,18 @@ export function parametersHash(functionName: string, p: WindowParameters, hash: 
 
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
+/** The newest of each that the markers of a partition say. */
+interface Said {
+  closedThroughMs: number | null
+  readThrough: bigint
+  suspectMs: number | null
+  neededFrom: bigint | null
+  /** One was written with other parameters (W3). */
+  isOther: boolean
+}
+
+const nothingSaid = (): Said => ({ closedThroughMs: null, readThrough: 0n, suspectMs: null, neededFrom: null, isOther: false })
+
 /** Why over 70 lines: one state machine; its parts share the state of the partition. */
 export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, P>, at: WindowPlace): PartitionProcessor {
   const { windowMs, graceMs, outOfOrdernessMs, skewMs, maxGapMs, idleMs } = definition.parameters
@@ -275,6 +287,8 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     if (nextOffset > readThrough) suspectAfter = -1n
   }
 
+  let said = nothingSaid()
+
   const markerOf = (row: LogRecord): MarkerFacts | null => {
     try {
       return definition.decodeMarker(row, at.context)
@@ -284,21 +298,25 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     }
   }
 
+  /** W6: what the partition's own markers say; they are read one by one, and none is kept (C6). */
+  const readMarker = (row: LogRecord): void => {
+    const marker = markerOf(row)
+    if (marker === null || marker.functionName !== definition.name || marker.sourcePartition !== at.partition) return
+    if (marker.parametersHash !== hash) said.isOther = true
+    if (marker.closedThroughMs >= 0 && (said.closedThroughMs === null || marker.closedThroughMs > said.closedThroughMs)) said.closedThroughMs = marker.closedThroughMs
+    if (marker.readThrough > said.readThrough) said.readThrough = marker.readThrough
+    if (marker.suspectMs >= 0 && (said.suspectMs === null || marker.suspectMs > said.suspectMs)) said.suspectMs = marker.suspectMs
+    if (marker.neededFrom >= 0n && (said.neededFrom === null || marker.neededFrom > said.neededFrom)) said.neededFrom = marker.neededFrom
+  }
+
   /**
-   * W6: the partition's own markers say what was closed, how far was read and from where to read again. Returns where to begin: an offset moved by
-   * hand to somewhere below what was read begins early enough for every open window.
+   * W6: what was closed, how far was read and from where to read again. Returns where to begin: an offset moved by hand to somewhere below what was
+   * read begins early enough for every open window.
    */
-  const restoreFromMarkers = (rows: readonly LogRecord[], nextOffset: bigint | null, logStart: bigint): bigint | null => {
-    let needed: bigint | null = null
-    for (const row of rows) {
-      const marker = markerOf(row)
-      if (marker === null || marker.functionName !== definition.name || marker.sourcePartition !== at.partition) continue
-      if (marker.parametersHash !== hash) throw new SluiceError('SLU_WINDOW_PARAMETERS', `${definition.name} ${at.topic}/${at.partition}`)
-      if (marker.closedThroughMs >= 0 && (closedThroughMs === null || marker.closedThroughMs > closedThroughMs)) closedThroughMs = marker.closedThroughMs
-      if (marker.readThrough > readThrough) readThrough = marker.readThrough
-      if (marker.suspectMs >= 0 && (suspectMs === null || marker.suspectMs > suspectMs)) suspectMs = marker.suspectMs
-      if (marker.neededFrom >= 0n && (needed === null || marker.neededFrom > needed)) needed = marker.neededFrom
-    }
+  const restoreFromMarkers = (nextOffset: bigint | null, logStart: bigint): bigint | null => {
+    if (said.isOther) throw new SluiceError('SLU_WINDOW_PARAMETERS', `${definition.name} ${at.topic}/${at.partition}`)
+    ;({ closedThroughMs, readThrough, suspectMs } = said)
+    const needed = said.neededFrom
     // Past what had been read, or retention took what the open windows need: they miss that.
     const isLacking = nextOffset !== null && (nextOffset > readThrough || (needed !== null && needed < logStart))
     if (!isLacking && needed !== null && nextOffset !== null) return needed < nextOffset ? needed : nextOffset
@@ -394,11 +412,19 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
   return {
     needs: [{ topic: definition.partialsTopic, partitions: 'all' }],
 
+    restore: () => {
+      said = nothingSaid()
+      return readMarker
+    },
+
     begin: (committed: Committed | null, rows, logStart = 0n) => {
       const metadata = committed === null ? null : decodeWindowMetadata(committed.metadata)
       let nextOffset = committed?.nextOffset ?? null
       if (committed !== null && metadata !== null) restore(metadata, committed.nextOffset)
-      else nextOffset = restoreFromMarkers(rows.get(definition.partialsTopic) ?? [], nextOffset, logStart)
+      else {
+        for (const row of rows.get(definition.partialsTopic) ?? []) readMarker(row)
+        nextOffset = restoreFromMarkers(nextOffset, logStart)
+      }
       position = nextOffset ?? 0n
       return { nextOffset: nextOffset ?? 'start', effects: firstEffects() }
     },

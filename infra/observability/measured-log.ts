@@ -85,7 +85,7 @@ export function measuredLog(driver: LogDriver, { telemetry, topicPrefix }: Measu
     const inner = driver.consumer(options)
     const group = { [attributeNames.group]: options.group }
     const counting = (events: ConsumerEvents): ConsumerEvents => ({
-      assigned: (assignments) => events.assigned(assignments),
+      assigned: (assignments, begin) => events.assigned(assignments, begin),
       revoked: (partitions, isLost) => events.revoked(partitions, isLost),
       records: (tp, epoch, records, readTo) => {
         if (records.length > 0) telemetry.count(metricNames.consumedMessages, records.length, { ...group, [attributeNames.destination]: shown(tp.topic) })

@@ -269,6 +269,22 @@ function groupChecks(check: Check): void {
     },
   )
 
+  check('group: a partition that takes long to open keeps no other from being read, and may be revoked meanwhile (B6, C4)', 2, async (t, { driver, topic, group, send }) => {
+    await send(...numbered(3).map((r) => ({ ...r, partition: 0 })), ...numbered(3, 3).map((r) => ({ ...r, partition: 1 })))
+    let open = (): void => undefined
+    const opens = new Promise<void>((resolve) => (open = resolve))
+    const member = await join(driver, { group, topic, opensAtOnce: [1], onAssigned: () => opens })
+    await wait(() => member.records().length === 3, 'the one that is open is read')
+    t.deepEqual(member.values(), ['3', '4', '5'])
+    open()
+    await wait(() => member.records().length === 6, 'the other one too, and none twice')
+    t.deepEqual(member.values(), ['3', '4', '5', '0', '1', '2'])
+    await member.consumer.stop()
+    const stuck = await join(driver, { group, topic, onAssigned: () => new Promise(() => undefined) })
+    await stuck.consumer.stop()
+    t.deepEqual([stuck.records(), stuck.failures], [[], []])
+  })
+
   check('group: revoke is awaited before the partition goes on, and no record comes after it (C4)', 1, async (t, { log, driver, topic, group, send }) => {
     await send(...numbered(10))
     const gate = Promise.withResolvers<void>()

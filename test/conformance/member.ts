@@ -31,6 +31,8 @@ export interface MemberOptions {
   readonly recordsInFlightMax?: number
   readonly startAt?: (assignments: readonly Assignment[]) => readonly StartAt[]
   readonly onAssigned?: () => Promise<void>
+  /** Partitions that open at once, whatever `onAssigned` waits for. */
+  readonly opensAtOnce?: readonly number[]
   readonly onRevoked?: (member: Member, partitions: readonly TopicPartition[]) => Promise<void>
   readonly onRecords?: (member: Member, at: TopicPartition, epoch: number, records: readonly LogRecord[]) => void
 }
@@ -63,11 +65,18 @@ export async function join(driver: LogDriver, options: MemberOptions): Promise<M
 
 function eventsOf(member: Member, epochs: Map<number, number>, options: MemberOptions): ConsumerEvents {
   return {
-    assigned: async (assignments) => {
+    assigned: async (assignments, begin) => {
+      const starts = (options.startAt ?? fromCommitted)(assignments)
+      const open = (which: readonly Assignment[]): void => {
+        member.assignments.push(...which)
+        for (const { partition, epoch } of which) epochs.set(partition, epoch)
+      }
+      const isQuick = ({ partition }: TopicPartition): boolean => options.opensAtOnce?.includes(partition) === true
+      open(assignments.filter(isQuick))
+      for (const start of starts) if (isQuick(start)) begin?.(start)
       await options.onAssigned?.()
-      member.assignments.push(...assignments)
-      for (const { partition, epoch } of assignments) epochs.set(partition, epoch)
-      return (options.startAt ?? fromCommitted)(assignments)
+      open(assignments.filter((assignment) => !isQuick(assignment)))
+      return starts
     },
     revoked: async (partitions, lost) => {
       member.revocations.push({ partitions, lost })

@@ -148,8 +148,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'streams/task.ts',
     edits: [
       [
-        '        holdFor(work, error)\n        return false\n',
-        "        holdFor(work, error)\n        retries.failed({ record: work.record, error, stage: 'handle' })\n        return false\n",
+        '        sink.hold(work, error)\n        return false\n',
+        "        sink.hold(work, error)\n        retries.failed({ record: work.record, error, stage: 'handle' })\n        return false\n",
       ],
     ],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
@@ -494,7 +494,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'hold-ended-by-another-write',
     invariants: ['D3'],
     file: 'streams/partition-sink.ts',
-    edits: [['    held: () => unwritable ?? heldBy,', '    held: () => heldBy,']],
+    edits: [['    held: () => endedBy ?? unwritable ?? newestHold(),', '    held: () => endedBy ?? newestHold(),']],
     simulations: ['task-key', 'task-partition', 'task-unordered'],
   },
   {
@@ -755,7 +755,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'markers-not-read-back',
     invariants: ['W6'],
     file: 'streams/window.ts',
-    edits: [['restoreFromMarkers(rows.get(definition.partialsTopic) ?? [], nextOffset, logStart)', 'restoreFromMarkers([], nextOffset, logStart)']],
+    edits: [['nextOffset = restoreFromMarkers(nextOffset, logStart)', 'said = nothingSaid()\n        nextOffset = restoreFromMarkers(nextOffset, logStart)']],
     simulations: ['windows'],
   },
   {

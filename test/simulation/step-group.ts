@@ -173,9 +173,15 @@ export class StepConsumer implements LogConsumer {
       epoch,
       committed: this.group.log.committed.get(this.group.key({ topic, partition })) ?? null,
     }))
-    events.assigned(assignments).then(
+    const opening = new Map(partitions.map((at) => [nameOf(at), at]))
+    const begin = (start: StartAt): void => {
+      const at = opening.get(nameOf(start))
+      opening.delete(nameOf(start))
+      if (at !== undefined) this.#begin(at, start.nextOffset)
+    }
+    events.assigned(assignments, begin).then(
       (starts) => {
-        for (const at of partitions) this.#begin(at, starts)
+        for (const start of starts) begin(start)
       },
       (thrown: unknown) => {
         // As the members of real groups do: what may pass is tried again by joining again, the rest ends the process.
@@ -190,10 +196,9 @@ export class StepConsumer implements LogConsumer {
     return this.owned.get(nameOf(at)) === at && !this.isClosed
   }
 
-  #begin(at: OwnedPartition, starts: readonly StartAt[]): void {
+  #begin(at: OwnedPartition, asked: StartAt['nextOffset']): void {
     if (!this.#isOurs(at)) return
     const { start, end } = this.group.log.at(at)
-    const asked = starts.find((one) => nameOf(one) === nameOf(at))?.nextOffset ?? 'start'
     at.position = asked === 'start' ? start : asked
     at.endSeen = end
     this.#isHeld(at)

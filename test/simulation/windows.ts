@@ -16,6 +16,7 @@ import { createCommitter, type Committer } from '../../streams/committer.ts'
 import type { AnyFunction, MarkerFacts } from '../../streams/define-function.ts'
 import { openPartition } from '../../streams/open-partition.ts'
 import type { RunnerStats, RunningPartition } from '../../streams/partition.ts'
+import { createPartitionSink } from '../../streams/partition-sink.ts'
 import { createPlaces } from '../../streams/places.ts'
 import { testCodecs } from '../helpers/codecs.ts'
 import { silent } from '../helpers/runner-world.ts'
@@ -225,6 +226,18 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
     const onFatal = (error: SluiceError): void => void fatal.push(error)
     const noMarkers = { ...reader, open: (o: Parameters<typeof reader.open>[0]) => reader.open({ ...o, partitions: [] }) }
     const logStart = log.at(owner).start
+    const environment = {
+      functionName: definition.name,
+      group: '',
+      clock,
+      random,
+      telemetry: silent,
+      retry: { attemptsMax: 3, baseMs: 5, capMs: 30 },
+      stats,
+      onFatal,
+      onProgress: () => undefined,
+    }
+    const partitionsOf = new Map([...log.topics].map(([name, partitions]) => [name, partitions.length]))
     void openPartition({
       parts: {
         definition,
@@ -233,28 +246,19 @@ export async function simulateWindows(seed: number, mutation: Mutation | null = 
         producer,
         reader: mutation === 'metadata' ? noMarkers : reader,
         topicPrefix: '',
-        partitionsOf: new Map([...log.topics].map(([name, partitions]) => [name, partitions.length])),
+        partitionsOf,
         places: createPlaces(1, () => undefined),
         aligned: null,
         hash,
         ready: Promise.resolve(),
       },
-      environment: {
-        functionName: definition.name,
-        group: '',
-        clock,
-        random,
-        telemetry: silent,
-        retry: { attemptsMax: 3, baseMs: 5, capMs: 30 },
-        stats,
-        onFatal,
-        onProgress: () => undefined,
-      },
+      environment,
       topic,
       partition,
       committed,
       logStart,
       abort,
+      sink: createPartitionSink({ environment, producer, topicPrefix: '', partitionsOf, signal: abort.signal }),
       endOffset: () => owner.endSeen,
       prove: () => Promise.resolve(),
     }).then(

@@ -3,6 +3,7 @@ import type { Committed, LogDriver, LogProducer, LogReader } from '../../schemas
 import { defineFunction, type AnyFunction, type CombineFunction, type FoldFunction } from '../../streams/define-function.ts'
 import { createCombineProcessor } from '../../streams/combine.ts'
 import { localise, openPartition } from '../../streams/open-partition.ts'
+import { createPartitionSink } from '../../streams/partition-sink.ts'
 import { createPlaces } from '../../streams/places.ts'
 import { codecs, partitionWorld, settle } from '../helpers/partition-environment.ts'
 import { record } from '../helpers/records.ts'
@@ -70,6 +71,7 @@ function world(definition: AnyFunction, committed: Committed | null = null) {
     committed,
     logStart: 5n,
     abort: w.abort,
+    sink: createPartitionSink({ environment: w.environment, producer, topicPrefix: 'p.', partitionsOf: new Map(), signal: w.abort.signal }),
     endOffset: () => null,
     prove: () => (order.push('prove'), Promise.resolve()),
   })

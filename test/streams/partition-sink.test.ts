@@ -186,3 +186,25 @@ test('partition sink: a fatal answer of the log is told once it is met, and noth
   t.false(isSent)
   w.abort.abort()
 })
+
+test('partition sink: who holds the partition ends its own hold only; what ended it stands, whatever else begins or ends (B6)', async (t) => {
+  const w = partitionWorld()
+  const [one, other] = [{}, {}]
+  w.sink.hold(one, new SluiceError('SLU_EGRESS_HOLD', 'one'))
+  w.sink.hold(other, new SluiceError('SLU_EGRESS_HOLD', 'other'))
+  t.regex(w.sink.held()?.message ?? '', /other/)
+  let refusals = 1
+  w.refuse = () => (refusals-- > 0 ? new SluiceError('SLU_LOG_FORBIDDEN', 'out') : null)
+  const sending = w.sink.send([out('a')])
+  await settle()
+  t.is(w.sink.held()?.code, 'SLU_LOG_FORBIDDEN')
+  await w.clock.advance(5000)
+  await sending
+  w.sink.hold(other, null)
+  t.regex(w.sink.held()?.message ?? '', /one/)
+  w.sink.end(new SluiceError('SLU_LOG_TRUNCATED', 'in/0 at 1'))
+  w.sink.hold(one, null)
+  w.sink.hold(other, new SluiceError('SLU_EGRESS_HOLD', 'other'))
+  w.sink.hold(other, null)
+  t.is(w.sink.held()?.code, 'SLU_LOG_TRUNCATED')
+})

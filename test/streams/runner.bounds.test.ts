@@ -1,9 +1,9 @@
 /** How long a runner waits when it lets go, how much it holds, and what it says of how far it is: to the record and the millisecond. */
 import test from 'ava'
 import { partitionRows } from '../../cli/site-status.ts'
-import type { LogConsumer } from '../../schemas/log.ts'
+import type { LogConsumer, LogTail, TailOptions } from '../../schemas/log.ts'
 import type { Telemetry } from '../../schemas/ports.ts'
-import { defineFunction, type TaskFunction, type WindowFunction } from '../../streams/define-function.ts'
+import { defineFunction, type MapFunction, type TaskFunction, type WindowFunction } from '../../streams/define-function.ts'
 import { eavesdrop, runnerWorld, silent, text, wrapConsumers } from '../helpers/runner-world.ts'
 
 const topics = { in: 2, 'in.dlq': [2, { timestampType: 'CreateTime' }] } as Parameters<typeof runnerWorld>[0]
@@ -165,4 +165,65 @@ test('runner bounds: a partition that stands is behind by what it has not read, 
   t.is(gauges.get('sluice.consumer.lag processing 0'), 7)
   const [row] = partitionRows([{ name: 'by-hand', runner }], w.clock.nowMs())
   t.like(row, { processingLag: 7n, committedLag: null, watermarkLagMs: null, inFlight: 10, state: 'paused' })
+})
+
+test('runner bounds: a partition that cannot be opened says so and keeps no other from going on; given up, what it read is closed (B6, C4)', async (t) => {
+  const closed: string[] = []
+  const w = runnerWorld({ in: 2, out: 1, 'in.dlq': [2, { timestampType: 'CreateTime' }] })
+  const driver = w.log.driver.bind(w.log)
+  const waiting = (at: string): LogTail => ({
+    caughtUp: new Promise(() => undefined),
+    close: () => Promise.resolve(void closed.push(at)),
+    [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => undefined) }),
+  })
+  // As a DLQ whose first partition has no leader.
+  Object.assign(w.log, {
+    driver: (name: string) => {
+      const own = driver(name)
+      const reader = own.reader()
+      const open = (options: TailOptions) => (options.partitions.includes(0 as never) ? Promise.resolve(waiting(options.topic)) : reader.open(options))
+      return { ...own, reader: () => ({ ...reader, open }) }
+    },
+  })
+  const copy = defineFunction<MapFunction<string>>({
+    kind: 'map',
+    name: 'copy',
+    inputs: ['in'],
+    outputs: ['out'],
+    park: 'key',
+    decode: (r) => text(r),
+    handle: (value) => [{ to: 'topic', topic: 'out', key: null, value: Buffer.from(value) }],
+  })
+  const runner = w.runner(copy, 'p')
+  void runner.start()
+  w.log.append([...values(1), ...values(2, 1)].map((r, i) => ({ ...r, key: Buffer.from(`k${i}`) })))
+  await w.until('the other one', () => w.log.dump('out').length === 2)
+  const rows = partitionRows([{ name: 'copy', runner }], w.clock.nowMs())
+  t.like(rows[0], { partition: 0, state: 'running', code: null, reason: 'being opened: what it goes on from is read from the log' })
+  t.like(rows[1], { partition: 1, state: 'running', reason: null, processingLag: 0n })
+  t.false(runner.drained())
+  t.deepEqual(closed, [])
+  const stopping = runner.stop(100)
+  await w.clock.advance(1000)
+  await stopping
+  t.deepEqual(closed, ['in.dlq'])
+})
+
+test('runner bounds: what a partition cannot take in ends it as a defect, and nothing is committed past it (C1)', async (t) => {
+  const w = runnerWorld(topics)
+  let isInOrder = true
+  wrapConsumers(w, (inner) => ({
+    start: (events) => inner.start({ ...events, records: (tp, epoch, records, readTo) => events.records(tp, epoch, isInOrder ? records : records.toReversed(), readTo) }),
+  }))
+  const runner = w.runner(byHand(() => true).definition, 'p')
+  await runner.start()
+  w.log.append(values(2))
+  await w.until('handled', () => runner.drained())
+  isInOrder = false
+  w.log.append(values(2))
+  await w.until('met', () => w.fatal.length > 0)
+  t.is(w.fatal[0]?.code, 'SLU_INTERNAL')
+  t.like(runner.partitions()[0], { state: 'held', code: 'SLU_INTERNAL' })
+  await w.clock.advance(5000)
+  t.is(w.log.committed('sluice.by-hand', first)?.nextOffset, 2n)
 })

@@ -8,7 +8,7 @@
  * log does not hold stops the partition, never jumps).
  */
 import { asSluiceError, SluiceError } from '../../../schemas/errors.ts'
-import type { Committed, CommitEntry, ConsumerEvents, LogConsumer, StartAt, TopicPartition } from '../../../schemas/log.ts'
+import type { CommitEntry, ConsumerEvents, LogConsumer, StartAt, TopicPartition } from '../../../schemas/log.ts'
 import { COMMIT_METADATA_BYTES_MAX } from '../../../schemas/log.ts'
 import type { Group, GroupMember } from './group.ts'
 import { partitionId } from './group.ts'
@@ -18,8 +18,9 @@ import { topicOf } from './store.ts'
 interface Owned {
   readonly at: TopicPartition
   readonly epoch: number
-  /** Null until `assigned` has answered, and again once held. */
+  /** Null until it is open, and again once held. */
   position: bigint | null
+  isBegun: boolean
   isPaused: boolean
 }
 
@@ -42,7 +43,6 @@ export class LocalConsumer implements LogConsumer, GroupMember {
   private readonly owned = new Map<string, Owned>()
   private group: Group | null = null
   private events: ConsumerEvents | null = null
-  private assigning: Promise<void> = Promise.resolve()
   private stopListening: () => void = () => {}
   private isScheduled = false
   private isClosed = false
@@ -118,7 +118,6 @@ export class LocalConsumer implements LogConsumer, GroupMember {
   }
 
   async release(isLost: boolean): Promise<void> {
-    await this.assigning
     const partitions = [...this.owned.values()].map((owned) => owned.at)
     this.owned.clear()
     if (partitions.length === 0 || this.isClosed || this.events === null) return
@@ -132,21 +131,26 @@ export class LocalConsumer implements LogConsumer, GroupMember {
   assign(partitions: readonly TopicPartition[], epoch: number): void {
     if (this.isClosed || this.events === null) return
     const { events } = this
-    for (const at of partitions) this.owned.set(partitionId(at), { at, epoch, position: null, isPaused: false })
-    this.assigning = (async () => {
-      const assignments = partitions.map((at) => ({ ...at, epoch, committed: this.log.store.committed(this.groupName, at) }))
-      const starts = new Map((await events.assigned(assignments)).map((start) => [partitionId(start), start]))
-      for (const assignment of assignments) this.begin(assignment, starts.get(partitionId(assignment)), assignment.committed)
+    for (const at of partitions) this.owned.set(partitionId(at), { at, epoch, position: null, isBegun: false, isPaused: false })
+    const begin = (start: StartAt): void => {
+      this.begin(start, epoch)
       this.wake()
-    })().catch((error: unknown) => this.fail(error))
+    }
+    const assign = async (): Promise<void> => {
+      const assignments = partitions.map((at) => ({ ...at, epoch, committed: this.log.store.committed(this.groupName, at) }))
+      const starts = new Map((await events.assigned(assignments, begin)).map((start) => [partitionId(start), start]))
+      for (const { topic, partition, committed } of assignments)
+        begin(starts.get(partitionId({ topic, partition })) ?? { topic, partition, nextOffset: committed?.nextOffset ?? 'start' })
+    }
+    assign().catch((error: unknown) => this.fail(error))
   }
 
-  private begin(at: TopicPartition, asked: StartAt | undefined, committed: Committed | null): void {
-    const owned = this.owned.get(partitionId(at))
-    if (owned === undefined || this.isClosed) return
-    const nextOffset = asked?.nextOffset ?? committed?.nextOffset ?? 'start'
-    const range = this.log.store.range(at)
-    owned.position = nextOffset === 'start' ? range.startOffset : nextOffset
+  /** Once: what is taken back while it opens, or has begun, is left alone. */
+  private begin({ topic, partition, nextOffset }: StartAt, epoch: number): void {
+    const owned = this.owned.get(partitionId({ topic, partition }))
+    if (owned === undefined || owned.epoch !== epoch || owned.isBegun || this.isClosed) return
+    owned.isBegun = true
+    owned.position = nextOffset === 'start' ? this.log.store.range(owned.at).startOffset : nextOffset
     this.holdIfOutOfRange(owned)
   }
 

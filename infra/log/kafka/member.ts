@@ -86,6 +86,7 @@ export class GroupMember implements LogConsumer {
   #end: ((ending: Ending | null) => void) | null = null
   #starting: Promise<void> | null = null
   #running: Promise<void> | null = null
+  #opening: Promise<void> = Promise.resolve()
   #isStopping = false
   #wake: (() => void) | null = null
   #hasJoined: { resolve: () => void; reject: (error: unknown) => void } | null = null
@@ -218,7 +219,10 @@ export class GroupMember implements LogConsumer {
       try {
         this.#state = 'joining'
         await this.#join()
-        backoffMs = RETRY_MIN_MS
+        void this.#opening.then(
+          () => (backoffMs = RETRY_MIN_MS),
+          () => {},
+        )
         ending = await this.#own()
       } catch (error) {
         // Of the coordinator's certificate no other try will think better.
@@ -294,7 +298,7 @@ export class GroupMember implements LogConsumer {
     return [...dealt].map(([memberId, share]) => ({ memberId, memberAssignment: encodeAssignment(share) }))
   }
 
-  /** C2: offset and metadata come from one read. Heartbeats go on while the runner opens its partitions (T3). */
+  /** C2: offset and metadata come from one read. The runner opens its partitions while the session is kept alive (T3). */
   async #assign(coordinator: Broker, tps: readonly TopicPartition[]): Promise<void> {
     const epoch = ++this.#epoch
     const topics = [...new Set(tps.map((tp) => tp.topic))].map((topic) => ({ topic, partitions: tps.filter((tp) => tp.topic === topic).map(({ partition }) => ({ partition })) }))
@@ -310,18 +314,24 @@ export class GroupMember implements LogConsumer {
     this.#state = 'owning'
     this.#troubles.well(GROUP)
     this.#settle(null)
-    const starts = await this.#beating(this.#events?.assigned(tps.map((tp) => ({ ...tp, epoch, committed: committed.get(keyOf(tp)) ?? null }))) ?? Promise.resolve([]))
-    await this.#fetchFrom(starts, epoch)
+    this.#opening = this.#open(tps.map((tp) => ({ ...tp, epoch, committed: committed.get(keyOf(tp)) ?? null })))
+    // Who owns hears of it; where the ownership has ended before, nobody needs to.
+    this.#opening.catch(() => {})
   }
 
-  /** Awaits the runner while the session is kept alive. What a heartbeat says is found out again by the next one. */
-  async #beating<T>(work: Promise<T>): Promise<T> {
-    const timer = setInterval(() => void this.#heartbeat().catch(() => {}), this.#options.sessionMs / HEARTBEATS_PER_SESSION)
-    try {
-      return await work
-    } finally {
-      clearInterval(timer)
+  /** Each partition begins when the runner has opened it, whatever another one waits for (B6). */
+  #open(assignments: readonly Assignment[]): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const epochs = new Map(assignments.map((a) => [keyOf(a), a.epoch]))
+    const begin = async (start: StartAt): Promise<void> => {
+      const epoch = epochs.get(keyOf(start))
+      if (epoch === undefined) return
+      epochs.delete(keyOf(start))
+      await this.#fetchFrom([start], epoch)
     }
+    const opened = this.#events?.assigned(assignments, (start) => void begin(start).catch(reject)) ?? Promise.resolve([])
+    opened.then((starts) => Promise.all(starts.map(begin))).then(() => resolve(), reject)
+    return promise
   }
 
   async #fetchFrom(starts: readonly StartAt[], epoch: number): Promise<void> {
@@ -383,7 +393,8 @@ export class GroupMember implements LogConsumer {
     const timer = setInterval(() => void beat(), sessionMs / HEARTBEATS_PER_SESSION)
     const seeking = setInterval(() => void this.#seekGone(end), SEEK_EVERY_MS)
     try {
-      return await ended
+      // What keeps the runner from opening anything at all ends the ownership.
+      return await Promise.race([ended, this.#opening.then(() => ended)])
     } finally {
       clearInterval(timer)
       clearInterval(seeking)

@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import kafkajs from 'kafkajs'
 import { GroupMember } from '../../../../infra/log/kafka/member.ts'
+import { SluiceError } from '../../../../schemas/errors.ts'
 import type { Assignment } from '../../../../schemas/log.ts'
 import { fakeCluster, type Request } from '../../../fakes/kafka-cluster.ts'
 import { until } from '../../../helpers/until.ts'
@@ -231,6 +232,30 @@ test('kafka member: while its owner opens what it was given the session is kept 
   await until(() => w.count('heartbeat') >= beats + 8)
   t.deepEqual(w.told, ['assigned'])
   opened()
+})
+
+test('kafka member: while its owner opens, what ends the ownership is heard, and stop does not wait for it (C4)', async (t) => {
+  const w = world(t)
+  w.state.opens = new Promise(() => undefined)
+  await w.start()
+  await w.heard('assigned')
+  w.script('heartbeat', 'UNKNOWN_MEMBER_ID')
+  await w.heard('lost')
+  await w.heard('assigned', 2)
+  await w.member.stop()
+  t.deepEqual(w.told, ['assigned', 'lost', 'assigned', 'revoked'])
+})
+
+test('kafka member: an owner that can open nothing is asked again, after a while and not at once', async (t) => {
+  const w = world(t)
+  const refused = Promise.reject(new SluiceError('SLU_LOG_NOT_READY', 't/0'))
+  refused.catch(() => undefined)
+  w.state.opens = refused
+  await w.start()
+  await w.heard('lost', 2)
+  w.state.opens = Promise.resolve()
+  await until(() => w.told.at(-1) === 'assigned' || w.told.at(-1) === 'troubled no more')
+  t.true(w.count('join') < 10, `${w.count('join')} joins`)
 })
 
 test('kafka member: stopped while it connects it never joins, and its connection is closed when stop returns', async (t) => {
