@@ -501,19 +501,99 @@ export class SluiceError extends Error {
   }
 }
 
+/** A handler may throw anything, a Proxy whose traps throw too: what cannot even be asked is no Error. */
+export function isError(thrown: unknown): thrown is Error {
+  try {
+    return thrown instanceof Error
+  } catch {
+    return false
+  }
+}
+
+/** As `isError`, for ours: one whose code is none of the table, or whose fields cannot be read, is a foreign error. */
+export function isSluiceError(thrown: unknown): thrown is SluiceError {
+  try {
+    if (!(thrown instanceof SluiceError)) return false
+    void thrown.cause
+    return isErrorCode(thrown.code) && typeof thrown.message === 'string'
+  } catch {
+    return false
+  }
+}
+
 /** The code of anything thrown; what is not ours is `fallback`. */
 export function asSluiceError(thrown: unknown, fallback: ErrorCode): SluiceError {
-  return thrown instanceof SluiceError ? thrown : new SluiceError(fallback, thrown instanceof Error ? thrown.name : typeof thrown, thrown)
+  return isSluiceError(thrown) ? thrown : new SluiceError(fallback, thrownName(thrown), thrown)
 }
 
 export function isErrorCode(text: string): text is ErrorCode {
   return Object.hasOwn(errors, text)
 }
 
-/** The chain of messages below an error, outermost first. */
+const TEXT_CHARS_MAX = 4096
+const FIELDS_MAX = 1000
+
+const fieldOf = (error: Error, field: 'name' | 'stack' | 'cause'): unknown => {
+  try {
+    return error[field]
+  } catch {
+    return undefined
+  }
+}
+
+/** Of objects that hold themselves or numbers JSON has not, as responses and clients do that were thrown or are a cause. */
+function jsonOf(value: object): string | undefined {
+  const seen = new WeakSet()
+  let fields = 0
+  return JSON.stringify(value, (_name, held: unknown) => {
+    if (typeof held === 'bigint') return String(held)
+    if (typeof held !== 'object' || held === null) return held
+    if (seen.has(held) || ++fields > FIELDS_MAX) return '…'
+    seen.add(held)
+    return held
+  })
+}
+
+const textOf = (value: unknown): string => {
+  if (typeof value === 'string') return value
+  if (isError(value)) return textOf(value.message)
+  if (typeof value === 'object' && value !== null) return jsonOf(value) ?? 'object'
+  return typeof value === 'function' ? 'function' : String(value)
+}
+
+/**
+ * What was thrown as text, at most 4096 characters: the message of an error, JSON of another object. Never throws: a dead letter that cannot be built is
+ * tried again for ever and holds its partition (D6).
+ */
+export function thrownText(thrown: unknown): string {
+  try {
+    return textOf(thrown).slice(0, TEXT_CHARS_MAX)
+  } catch {
+    return `${typeof thrown} that cannot be described`
+  }
+}
+
+/** The name of an error, the type of what is none. Never throws, bounded as `thrownText`. */
+export function thrownName(thrown: unknown): string {
+  if (!isError(thrown)) return typeof thrown
+  const name = fieldOf(thrown, 'name')
+  return typeof name === 'string' ? name.slice(0, TEXT_CHARS_MAX) : 'Error'
+}
+
+/** Never throws, bounded as `thrownText`; empty = it has none. */
+export function thrownStack(error: Error): string {
+  const stack = fieldOf(error, 'stack')
+  return typeof stack === 'string' ? stack.slice(0, TEXT_CHARS_MAX) : ''
+}
+
+/** What an error says it was caused by; undefined = nothing, or it cannot be read. */
+export function thrownCause(thrown: unknown): unknown {
+  return isError(thrown) ? fieldOf(thrown, 'cause') : undefined
+}
+
+/** The chain of messages below an error, outermost first. Never throws; at most ten, each bounded as `thrownText`. */
 export function causeChain(thrown: unknown): string[] {
   const chain: string[] = []
-  for (let e: unknown = thrown; e !== undefined && e !== null && chain.length < 10; e = e instanceof Error ? e.cause : undefined)
-    chain.push(e instanceof Error ? e.message : (JSON.stringify(e) ?? typeof e))
+  for (let e = thrown; e !== undefined && e !== null && chain.length < 10; e = thrownCause(e)) chain.push(thrownText(e))
   return chain
 }

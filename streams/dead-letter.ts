@@ -4,7 +4,7 @@
  * Owns: what is written beside a topic about a record that did not fully succeed. Key, value, timestamp and header values stay as they
  * were, byte for byte; headers in Kafka Connect's dialect and our code are added behind them. Pure: it builds the record, others send it.
  */
-import { causeChain, SluiceError } from '../schemas/errors.ts'
+import { causeChain, isError, SluiceError, thrownCause, thrownName, thrownStack } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord, OutRecord } from '../schemas/log.ts'
 import type { Parked } from './processor.ts'
 
@@ -45,9 +45,10 @@ function beside(record: LogRecord, suffix: '.dlq' | '.late', facts: DeadLetterFa
   }
 }
 
-const stackOf = (error: SluiceError): string => {
-  const root = error.cause instanceof Error ? error.cause : error
-  return [...causeChain(error), root.stack ?? ''].join('\n')
+/** The error of the handler itself where ours only says that it threw. */
+const rootOf = (error: SluiceError): Error => {
+  const cause = thrownCause(error)
+  return isError(cause) ? cause : error
 }
 
 /** Tries in earlier rounds, before it was put back. */
@@ -62,7 +63,8 @@ function triedBefore(record: LogRecord): number {
  */
 export function deadLetterRecord(parked: Parked, facts: DeadLetterFacts, attempts: number, isShort = false, order: bigint | null = null): OutRecord {
   const { record, error } = parked
-  const cause = error.cause instanceof Error ? error.cause : error
+  const root = rootOf(error)
+  const chain = causeChain(error)
   const coordinates = [
     header(`${CONNECT}topic`, facts.topicPrefix + record.topic),
     header(`${CONNECT}partition`, String(record.partition)),
@@ -73,9 +75,9 @@ export function deadLetterRecord(parked: Parked, facts: DeadLetterFacts, attempt
   ]
   const why = [
     header(`${CONNECT}class.name`, `sluice.${facts.functionName}`),
-    header(`${CONNECT}exception.class.name`, cause.name),
-    header(`${CONNECT}exception.message`, causeChain(error).join(': ')),
-    header(`${CONNECT}exception.stacktrace`, stackOf(error)),
+    header(`${CONNECT}exception.class.name`, thrownName(root)),
+    header(`${CONNECT}exception.message`, chain.join(': ')),
+    header(`${CONNECT}exception.stacktrace`, [...chain, thrownStack(root)].join('\n')),
   ]
   const ours = [header(HEADER_CODE, error.code), header(HEADER_ATTEMPTS, String(attempts + triedBefore(record))), ...(order === null ? [] : [header(HEADER_ORDER, String(order))])]
   return beside(record, '.dlq', facts, [...coordinates, ...(isShort ? [] : why), ...ours])

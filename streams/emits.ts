@@ -6,7 +6,7 @@
  * D6: what a log cannot take is found here, before anything of the record is sent. Found by the driver it would hold the partition for ever,
  * and what stood beside it would be written again with every try.
  */
-import { isErrorCode, SluiceError } from '../schemas/errors.ts'
+import { isErrorCode, isSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { LogHeaders, LogRecord } from '../schemas/log.ts'
 import type { AnyFunction, DeadLetterEmit, Emit, RecordEmit } from './define-function.ts'
 import type { Outgoing, Parked } from './processor.ts'
@@ -153,7 +153,7 @@ export function untilWindowFails(): <T>(work: () => T) => T {
     try {
       return work()
     } catch (thrown) {
-      if (thrown instanceof SluiceError && thrown.code === 'SLU_WINDOW_FAILED') failure = thrown
+      if (isSluiceError(thrown) && thrown.code === 'SLU_WINDOW_FAILED') failure = thrown
       throw thrown
     }
   }

@@ -4,7 +4,7 @@
  * Owns: the delay (exponential, full jitter, capped) and what a thrown error means for the record that met it. The error table decides by
  * disposition; what is not ours is the handler's failure. Pure: randomness is an argument.
  */
-import { SluiceError, type ErrorCode } from '../schemas/errors.ts'
+import { asSluiceError, isSluiceError, SluiceError, type ErrorCode } from '../schemas/errors.ts'
 import type { Clock, Random } from '../schemas/ports.ts'
 
 export interface RetryPolicy {
@@ -33,7 +33,7 @@ export interface Outcome {
  * cannot write): it is parked, because stopping the process would meet the same record again (D6).
  */
 export function outcomeOf(thrown: unknown, fallback: ErrorCode): Outcome {
-  if (!(thrown instanceof SluiceError)) return { action: 'park', error: new SluiceError(fallback, thrown instanceof Error ? thrown.name : typeof thrown, thrown) }
+  if (!isSluiceError(thrown)) return { action: 'park', error: asSluiceError(thrown, fallback) }
   if (thrown.code === 'SLU_INTERNAL') return { action: 'park', error: new SluiceError('SLU_HANDLER_FAILED', '', thrown) }
   const { disposition } = thrown
   if (disposition === 'dead-letter' || disposition === 'reject') return { action: 'park', error: thrown }

@@ -14,7 +14,7 @@
  * One file over 300 lines because it is one state machine.
  */
 import type { Codecs } from '../schemas/codec.ts'
-import { asSluiceError, SluiceError } from '../schemas/errors.ts'
+import { asSluiceError, isSluiceError, SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { decodeWindowMetadata, encodeWindowMetadata, type WindowMetadata } from './commit-metadata.ts'
 import type { MarkerFacts, OpenWindow, RecordEmit, WindowFunction, WindowParameters } from './define-function.ts'
@@ -404,7 +404,7 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
     try {
       return attempt(() => ({ ...NO_EFFECTS, batches: [{ fenced: false, records: markers() }] }))
     } catch (thrown) {
-      if (thrown instanceof SluiceError && thrown.code === 'SLU_WINDOW_FAILED') return NO_EFFECTS
+      if (isSluiceError(thrown) && thrown.code === 'SLU_WINDOW_FAILED') return NO_EFFECTS
       throw thrown
     }
   }

@@ -7,7 +7,7 @@
  * Invariants: one final decision per cell, looked up before anything else (W11, E08, E13, E30); no byte without a durable intent; an open
  * intent sends its original bytes and nothing new (E31); a denied cell sends nothing.
  */
-import { SluiceError } from '../../schemas/errors.ts'
+import { isSluiceError, SluiceError } from '../../schemas/errors.ts'
 import { objectKey, UNLISTED_CELL, type CellDecision, type IntentLeaf, type LeafDraft, type LeafSource } from '../../schemas/ledger.ts'
 import type { LogRecord } from '../../schemas/log.ts'
 import { metrics } from '../../schemas/metrics.ts'
@@ -195,7 +195,7 @@ export function forwardSummaries(options: ForwardSummariesOptions): TaskFunction
         return await forward(summary, record, context, gate)
       } catch (error) {
         // Whatever is not one of our own answers is a fact that is missing: hold, never a dead letter.
-        throw error instanceof SluiceError ? error : hold('the gate met an error it does not know', error)
+        throw isSluiceError(error) ? error : hold('the gate met an error it does not know', error)
       }
     },
   })

@@ -8,7 +8,7 @@
  * spoken; whatever becomes of that second opinion, short of an answer, the one in doubt is the caller's.
  * Why over 300 lines: the stages change one `Work` together; all that decides without changing it stands in its own file.
  */
-import { asSluiceError, SluiceError } from '../../schemas/errors.ts'
+import { asSluiceError, isSluiceError, SluiceError } from '../../schemas/errors.ts'
 import type { Clock, EndpointCall, Random, Telemetry } from '../../schemas/ports.ts'
 import type { InferenceResult, RouteAttempt, RouteEvidence } from '../../schemas/records.ts'
 import { attributeNames, metricNames } from '../../schemas/telemetry-names.ts'
@@ -74,7 +74,7 @@ interface Work {
 const ATTEMPTS_MAX = 3
 const ATTEMPTS_KEPT_MAX = 32
 
-const isCancel = (reason: unknown): boolean => reason === 'cancelled' || (reason instanceof SluiceError && reason.code === 'SLU_ROUTE_CANCELLED')
+const isCancel = (reason: unknown): boolean => reason === 'cancelled' || (isSluiceError(reason) && reason.code === 'SLU_ROUTE_CANCELLED')
 
 /** Why over 70 lines: one state machine over a request; its parts that decide are pure and stand in their own files. */
 export function createRouter(options: RouterOptions): Router {
@@ -310,7 +310,7 @@ export function createRouter(options: RouterOptions): Router {
         measures.alarm()
         return await run(admitted)
       } catch (thrown) {
-        if (thrown instanceof SluiceError && thrown.code.startsWith('SLU_ROUTE_')) return refuse(work, thrown)
+        if (isSluiceError(thrown) && thrown.code.startsWith('SLU_ROUTE_')) return refuse(work, thrown)
         throw thrown
       }
     },

@@ -1,6 +1,21 @@
 import test from 'ava'
-import { asSluiceError, causeChain, errors, isErrorCode, SluiceError, type ErrorCode } from '../../schemas/errors.ts'
+import fc from 'fast-check'
+import {
+  asSluiceError,
+  causeChain,
+  errors,
+  isError,
+  isErrorCode,
+  isSluiceError,
+  SluiceError,
+  thrownCause,
+  thrownName,
+  thrownStack,
+  thrownText,
+  type ErrorCode,
+} from '../../schemas/errors.ts'
 import { siteReference } from '../../schemas/site.ts'
+import { hostileThrows } from '../helpers/hostile-throws.ts'
 
 const codes = Object.keys(errors) as ErrorCode[]
 
@@ -39,6 +54,44 @@ test('errors: a cause that points at itself does not hang the chain', (t) => {
   const a = new Error('a')
   a.cause = a
   t.is(causeChain(a).length, 10)
+})
+
+for (const [what, make] of Object.entries(hostileThrows))
+  test(`errors: ${what}, thrown or a cause, becomes bounded text and a code, never a throw (D6)`, (t) => {
+    for (const thrown of [make(), new Error('outer', { cause: make() }), new SluiceError('SLU_HANDLER_FAILED', '', make())]) {
+      const texts = [thrownText(thrown), thrownName(thrown), ...causeChain(thrown)]
+      if (isError(thrown)) texts.push(thrownStack(thrown))
+      t.true(texts.every((text) => typeof text === 'string' && text.length <= 4096))
+      t.true(causeChain(thrown).length <= 10)
+      const error = asSluiceError(thrown, 'SLU_HANDLER_FAILED')
+      t.true(isErrorCode(error.code) && typeof error.message === 'string' && typeof error.disposition === 'string')
+    }
+  })
+
+test('errors: whatever is thrown has a text, and one that says something says it', (t) => {
+  fc.assert(fc.property(fc.anything({ withBigInt: true, withNullPrototype: true, withSparseArray: true }), (thrown) => t.is(typeof thrownText(thrown), 'string')))
+  const response: Record<string, unknown> = { status: 500n }
+  response['response'] = response
+  t.deepEqual([new Error('m'), 'text', response, 7n, Symbol('s'), null, undefined, () => 0, { toJSON: () => undefined }].map(thrownText), [
+    'm',
+    'text',
+    '{"status":"500","response":"…"}',
+    '7',
+    'Symbol(s)',
+    'null',
+    'undefined',
+    'function',
+    'object',
+  ])
+  t.is(thrownText(Object.defineProperty(new Error('m'), 'message', { get: () => BigInt('x') })), 'object that cannot be described')
+  t.deepEqual([new TypeError('m'), Object.assign(new Error('m'), { name: null }), 'text'].map(thrownName), ['TypeError', 'Error', 'string'])
+  t.is(thrownCause(new Error('m', { cause: 'why' })), 'why')
+})
+
+test('errors: ours is known by its class and its code, not by its class alone', (t) => {
+  t.true(isSluiceError(new SluiceError('SLU_USE', '')))
+  t.false(isSluiceError(Object.create(SluiceError.prototype)))
+  t.false(isSluiceError(Object.assign(new SluiceError('SLU_USE', ''), { code: 'SLU_NOWHERE' })))
 })
 
 test('errors: only codes of the table are codes, not what objects inherit', (t) => {

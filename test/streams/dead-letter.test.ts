@@ -1,6 +1,8 @@
 import test from 'ava'
 import { SluiceError } from '../../schemas/errors.ts'
 import { deadLetterRecord, lateRecord } from '../../streams/dead-letter.ts'
+import { outcomeOf } from '../../streams/retry.ts'
+import { hostileThrows } from '../helpers/hostile-throws.ts'
 import { record } from '../helpers/records.ts'
 
 const facts = { functionName: 'f', topicPrefix: 'hall.', targetPartitions: 4 }
@@ -53,6 +55,16 @@ test('dead letter: the short form leaves out the text, never the coordinates; a 
   const full = deadLetterRecord({ record: source, error, stage: 'decode' }, facts, 1)
   t.true((full.headers ?? []).every(([, value]) => value.length <= 16_384))
 })
+
+for (const [what, make] of Object.entries(hostileThrows))
+  test(`dead letter: ${what}, thrown by a handler, is parked with bounded headers, never tried for ever (D6)`, (t) => {
+    for (const thrown of [make(), new Error('outer', { cause: make() })]) {
+      const { error } = outcomeOf(thrown, 'SLU_HANDLER_FAILED')
+      const out = deadLetterRecord({ record: source, error, stage: 'handle' }, facts, 1)
+      t.is(text(out, 'sluice.error.code'), error.code)
+      t.true((out.headers ?? []).every(([, value]) => Buffer.isBuffer(value) && value.length <= 16_384))
+    }
+  })
 
 test('dead letter: a source partition the target does not have is left to the key, never refused by the log', (t) => {
   t.is(deadLetterRecord({ record: source, error: new SluiceError('SLU_RECORD_REFUSED', ''), stage: 'decode' }, { ...facts, targetPartitions: 2 }, 1).partition, undefined)
