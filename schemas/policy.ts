@@ -165,7 +165,7 @@ interface BundleParts {
 
 /** Checks the parsed files of a bundle and puts them together. `hash` = SHA-256 of the manifest's bytes. Throws SLU_EGRESS_POLICY with every problem. */
 export function parsePolicyBundle(parts: BundleParts, hash: string): PolicyBundle {
-  const problems: string[] = []
+  let problems: string[] = []
   const read = <T>(file: string, schema: z.ZodType<T>, value: unknown): T => {
     const result = schema.safeParse(value)
     if (result.success) return result.data
@@ -179,7 +179,7 @@ export function parsePolicyBundle(parts: BundleParts, hash: string): PolicyBundl
   const caps = read('caps.json', capsSchema, parts.caps)
   if (problems.length === 0) {
     if (manifest.expires <= manifest.notBefore) problems.push('manifest.json: expires is not after notBefore')
-    problems.push(...enumProblems(enums), ...policyProblems(policies, enums, new Set(destinations.map((d) => d.name))))
+    problems = [...problems, ...enumProblems(enums), ...policyProblems(policies, enums, new Set(destinations.map((d) => d.name)))]
     if (new Set(destinations.map((d) => d.name)).size < destinations.length) problems.push('destinations.json: a name stands twice')
   }
   if (problems.length > 0) throw new SluiceError('SLU_EGRESS_POLICY', problems.join('; '))
@@ -244,8 +244,7 @@ function policyProblems(policies: Policies, enums: Enums, destinations: Readonly
     for (const c of own) for (const k of Object.keys(c.attributes)) if (!row.keptAttributes.includes(k)) say(p.metric, `cell ${c.id}: the metric has no attribute ${k}`)
     own.forEach((a, i) => own.slice(i + 1).forEach((b) => overlaps(a, b) && say(p.metric, `cells ${a.id} and ${b.id} overlap (E07)`)))
   }
-  problems.push(...familyProblems(permitted, cells))
-  return problems
+  return [...problems, ...familyProblems(permitted, cells)]
 }
 
 type CellEnum = Enums['cells'][number]

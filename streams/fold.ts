@@ -135,7 +135,7 @@ export function createFoldProcessor<T, S>(
         const [next, emits] = synchronous(tick.run(state, key, nowMs, partition, context), definition, 'tick.run')
         // A state restored and not folded since may be ahead of where we read: an older version on its row would make a successor fold records again.
         const version = versions.get(key) ?? { offset: nextOffset - 1n, appendMs: lastAppendMs }
-        out.push(...fencedOf(tickOutgoing(emits, key, definition, partitionCountOf), version))
+        for (const one of fencedOf(tickOutgoing(emits, key, definition, partitionCountOf), version)) out.push(one)
         states.set(key, next)
       } catch (thrown) {
         report(new SluiceError('SLU_HANDLER_FAILED', `tick of ${definition.name}`, thrown))
@@ -187,10 +187,11 @@ export function createFoldProcessor<T, S>(
             skipped++
             continue
           }
-          const one = foldOne(record, before)
-          out.push(...one.out)
-          deadLetters.push(...one.parked)
-          if (one.isSkipped) skipped++
+          const made = foldOne(record, before)
+          // Not spread: arguments lie on the stack, and a handler may emit more than it holds.
+          for (const one of made.out) out.push(one)
+          for (const one of made.parked) deadLetters.push(one)
+          if (made.isSkipped) skipped++
           else handled++
         }
       } catch (thrown) {

@@ -69,8 +69,9 @@ export function createMapProcessor<T>(
       if (look !== 'handle') continue
       const made = handleOne(record)
       if (!('error' in made)) {
-        out.push(...made.outgoing)
-        deadLetters.push(...made.parked)
+        // Not spread: arguments lie on the stack, and a handler may emit more than it holds.
+        for (const one of made.outgoing) out.push(one)
+        for (const one of made.parked) deadLetters.push(one)
         if (parking?.handled(record) === true) parkedInTurn.push({ kind: 'handled', record })
         handled++
       } else if (parking === null) deadLetters.push(made)

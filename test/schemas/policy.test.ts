@@ -85,6 +85,11 @@ test('policy: every problem is named at once', (t) => {
   t.regex(error?.message ?? '', /tenant.*bytesPerDay/s)
 })
 
+test('policy: so many problems as a bundle may have are told by their code, never by an overflow of the stack', (t) => {
+  const many = Array.from({ length: 200_000 }, () => 'nowhere')
+  t.throws(() => parse((f) => (permit(f, 'hw.power').cells = many)), { code: 'SLU_EGRESS_POLICY', message: /cell nowhere/ })
+})
+
 test('policy: the starter bundle permits the whole load family or its test would prove nothing', (t) => {
   const permits = parse().permits
   const load = metrics.filter((m) => m.family === 'load' && m.isAggregated)

@@ -186,3 +186,20 @@ test('fold: one that returns a promise makes dead letters that say so and leaves
   const processor = createFoldProcessor<string, number>(later, context, 0, () => undefined)
   t.regex(processor.process(many('a'), 1n).deadLetters[0]?.error.message ?? '', /SLU_HANDLER_FAILED.*fold returned a promise/)
 })
+
+test('fold: as many emits as a fold or a tick makes at once are sent or parked, never the end of the process (C8, D6)', (t) => {
+  const many = Array.from({ length: 300_000 }, () => ({ to: 'topic', topic: 'counts', key: null, value: null }) as const)
+  const parked = Array.from({ length: 300_000 }, () => ({ to: 'dead-letter', code: 'SLU_TELEMETRY_PART', reason: '' }) as const)
+  const reports: SluiceError[] = []
+  const definition = defineFunction({
+    ...counting(),
+    fold: (state: number, value: string) => [state + 1, value === 'out' ? many : parked] as const,
+    tick: { everyMs: 1000, run: (state: number) => [state, many] as const },
+  })
+  const processor = createFoldProcessor(definition, context, 0, (error) => reports.push(error))
+  processor.begin(null, new Map())
+  const { batches, deadLetters, handled } = processor.process([record(0, { key: 'a', value: 'out' }), record(1, { key: 'a', value: 'parked' })], 2n)
+  t.deepEqual([batches[0]?.records.length, deadLetters.length, handled], [300_000, 300_000, 2])
+  t.is(processor.onTimer?.(1000, true).batches[0]?.records.length, 300_000)
+  t.deepEqual(reports, [])
+})

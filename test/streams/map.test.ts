@@ -98,3 +98,21 @@ test('map: a handler or decoder that returns a promise makes dead letters that s
     t.regex(effects.deadLetters[0]?.error.message ?? '', new RegExp(`${part} returned a promise`))
   }
 })
+
+test('map: as many emits as a handler makes of one record are sent or parked, never the end of the process (D6)', (t) => {
+  const definition = defineFunction({
+    kind: 'map',
+    name: 'many',
+    inputs: ['in'],
+    outputs: ['out'],
+    decode: (r) => r.value?.toString() ?? '',
+    handle: (value: string) =>
+      Array.from({ length: 300_000 }, () =>
+        value === 'out' ? ({ to: 'topic', topic: 'out', key: null, value: null } as const) : ({ to: 'dead-letter', code: 'SLU_TELEMETRY_PART', reason: '' } as const),
+      ),
+  })
+  const processor = createMapProcessor(definition, context)
+  processor.begin(null, new Map())
+  const { batches, deadLetters, handled } = processor.process([record(0, { value: 'out' }), record(1, { value: 'parked' })], 2n)
+  t.deepEqual([batches[0]?.records.length, deadLetters.length, handled], [300_000, 300_000, 2])
+})
