@@ -58,6 +58,12 @@ const described = (value: unknown): string => {
   return Array.isArray(value) ? 'a list' : 'an object'
 }
 
+/** The counterpart of `synchronous`: what `handle` of a task returned, a promise or what is awaited like one. Throws SLU_HANDLER_FAILED. */
+export function asynchronous<T>(returned: Promise<T>, { name }: Pick<AnyFunction, 'name'>): Promise<T> {
+  if (typeof (returned as Partial<Promise<T>> | null | undefined)?.then === 'function') return Promise.resolve(returned)
+  throw new SluiceError('SLU_HANDLER_FAILED', `${name}: handle returned ${described(returned)}, but handle of a task must return a promise; make it async`)
+}
+
 /** The same bytes as a Buffer; null = they are no bytes. */
 const bytesOf = (value: unknown): Buffer | null => {
   if (Buffer.isBuffer(value)) return value

@@ -15,7 +15,7 @@ import { SluiceError, asSluiceError } from '../schemas/errors.ts'
 import type { Committed, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
 import type { Emit, FunctionContext, OnceOptions, TaskContext, TaskFunction } from './define-function.ts'
-import { assertRecordSize, carrierOf, handed, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
+import { assertRecordSize, asynchronous, carrierOf, handed, sortEmits, synchronous, type PartitionCountOf } from './emits.ts'
 import { isForAnother } from './redrive.ts'
 import { isTick } from './tick.ts'
 import { createKeyOrder, type Ordered } from './key-order.ts'
@@ -268,7 +268,7 @@ export function createTaskPartition<T>(options: TaskPartitionOptions<T>): Runnin
     work.place = atWork.push(work) - 1
     if (work.isCancelled) call.cancel(new SluiceError('SLU_ROUTE_CANCELLED', work.id))
     try {
-      return await call.run(() => definition.handle(value, handed(work.record, definition), taskContext))
+      return await call.run(() => asynchronous(definition.handle(value, handed(work.record, definition), taskContext), definition))
     } finally {
       work.call = null
       const last = atWork.pop() as Work<T>

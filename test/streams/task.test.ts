@@ -462,3 +462,26 @@ test('task: a partition that gave the thread back with work left waits for its f
   await quick.clock.advance(0)
   t.is(opened[0]?.load().records, 0)
 })
+
+test('task: a handler that returns no promise is parked with what it must return, never with a call of ours that failed (D6)', async (t) => {
+  const w = partitionWorld()
+  const sync = (value: string): unknown => {
+    if (value === 'list') return []
+    if (value === 'nothing') return undefined
+    // oxlint-disable-next-line unicorn/no-thenable -- as good as a promise
+    return { then: (resolve: (emits: readonly Emit[]) => void) => resolve([{ to: 'topic', topic: 'out', key: null, value: Buffer.from('sent') }]) }
+  }
+  const partition = open(w, stage({ handle: sync as TaskFunction<string>['handle'] }).definition)
+  partition.take(
+    ['list', 'nothing', 'thenable'].map((value, i) => record(i, { key: value, value })),
+    3n,
+  )
+  await settle()
+  const messages = w.sent.flatMap(({ headers }) => headers?.find(([name]) => name.endsWith('exception.message'))?.[1].toString() ?? [])
+  t.deepEqual(
+    messages.map((message) => message.replace(/^.*may not: /, '')),
+    ['a list', 'undefined'].map((what) => `f: handle returned ${what}, but handle of a task must return a promise; make it async`),
+  )
+  t.true(w.sent.map(valueOf).includes('sent'))
+  t.deepEqual(partition.uncommitted(), { nextOffset: 3n, metadata: '' })
+})
