@@ -2,7 +2,7 @@
  * What a handler is given, and from what it returned to what is sent.
  *
  * Owns: the check of emits against their type and the declared outputs (one that is malformed or goes elsewhere is a defect of the handler:
- * SLU_HANDLER_FAILED), the size limit before decoding (D6), key text to bytes, trace headers. Pure.
+ * SLU_HANDLER_FAILED), the size limit before decoding (D6), key text to bytes, bytes of their own on both ways (D2), trace headers. Pure.
  * D6: what a log cannot take is found here, before anything of the record is sent. Found by the driver it would hold the partition for ever,
  * and what stood beside it would be written again with every try.
  */
@@ -64,17 +64,21 @@ export function asynchronous<T>(returned: Promise<T>, { name }: Pick<AnyFunction
   throw new SluiceError('SLU_HANDLER_FAILED', `${name}: handle returned ${described(returned)}, but handle of a task must return a promise; make it async`)
 }
 
-/** The same bytes as a Buffer; null = they are no bytes. */
-const bytesOf = (value: unknown): Buffer | null => {
-  if (Buffer.isBuffer(value)) return value
-  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : null
+/**
+ * The bytes as they are now; null = they are none. A copy, because what is emitted is sent after the other records of its call, and the handler may have
+ * written its next value into the same buffer by then. A function that says it only reads is spared it.
+ */
+const bytesOf = (value: unknown, { readsOnly }: Pick<AnyFunction, 'readsOnly'>): Buffer | null => {
+  if (!(value instanceof Uint8Array)) return null
+  if (readsOnly !== true) return Buffer.from(value)
+  return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
 }
 
-function headersOf(headers: unknown, fail: (field: string) => never): LogHeaders {
+function headersOf(headers: unknown, definition: AnyFunction, fail: (field: string) => never): LogHeaders {
   if (!Array.isArray(headers)) return fail(`headers is ${described(headers)}, must be a list of [name, Buffer]`)
   return headers.map((header: unknown, i) => {
     const [name, value] = Array.isArray(header) ? (header as unknown[]) : []
-    const bytes = bytesOf(value)
+    const bytes = bytesOf(value, definition)
     if (typeof name !== 'string' || bytes === null) return fail(`headers[${i}] is ${described(Array.isArray(header) ? value : header)}, must be [name, Buffer]`)
     return [name, bytes] as const
   })
@@ -84,8 +88,9 @@ function headersOf(headers: unknown, fail: (field: string) => never): LogHeaders
 function outgoingOf(emit: RecordEmit, source: LogRecord | undefined, definition: AnyFunction, partitionCountOf: PartitionCountOf, fail: (field: string) => never): Outgoing {
   const { topic, key, value, headers, partition } = emit
   if (!definition.outputs.includes(emit.topic)) fail(`topic is ${emit.topic}, which is not among its outputs`)
-  const keyBytes = typeof key === 'string' ? Buffer.from(key, 'utf8') : key === null ? null : (bytesOf(key) ?? fail(`key is ${described(key)}, must be a string, a Buffer or null`))
-  const valueBytes = value === null ? null : (bytesOf(value) ?? fail(`value is ${described(value)}, must be a Buffer or null`))
+  const keyBytes =
+    typeof key === 'string' ? Buffer.from(key, 'utf8') : key === null ? null : (bytesOf(key, definition) ?? fail(`key is ${described(key)}, must be a string, a Buffer or null`))
+  const valueBytes = value === null ? null : (bytesOf(value, definition) ?? fail(`value is ${described(value)}, must be a Buffer or null`))
   if (partition !== undefined) {
     const partitionCount = partitionCountOf(topic)
     if (!Number.isSafeInteger(partition) || partition < 0) fail(`partition is ${typeof partition === 'number' ? partition : described(partition)}, must be a whole number from 0`)
@@ -96,7 +101,7 @@ function outgoingOf(emit: RecordEmit, source: LogRecord | undefined, definition:
     key: keyBytes,
     value: valueBytes,
     ...(source === undefined ? {} : { source }),
-    ...(headers === undefined ? {} : { headers: headersOf(headers, fail) }),
+    ...(headers === undefined ? {} : { headers: headersOf(headers, definition, fail) }),
     ...(partition === undefined ? {} : { partition }),
   }
 }

@@ -116,3 +116,28 @@ test('map: as many emits as a handler makes of one record are sent or parked, ne
   const { batches, deadLetters, handled } = processor.process([record(0, { value: 'out' }), record(1, { value: 'parked' })], 2n)
   t.deepEqual([batches[0]?.records.length, deadLetters.length, handled], [300_000, 300_000, 2])
 })
+
+test('map: a handler may emit one buffer again and again, as it was each time, never as it was last (D2)', (t) => {
+  const scratch = Buffer.alloc(1)
+  const definition = defineFunction({
+    kind: 'map',
+    name: 'scratch',
+    inputs: ['in'],
+    outputs: ['out'],
+    decode: (r) => Number(r.value),
+    handle: (value: number) => {
+      scratch[0] = value
+      return [{ to: 'topic', topic: 'out', key: scratch, value: scratch, headers: [['h', scratch]] }]
+    },
+  })
+  const processor = createMapProcessor(definition, context)
+  processor.begin(null, new Map())
+  const { batches } = processor.process(
+    [1, 2, 3, 4].map((n) => record(n, { value: String(n) })),
+    5n,
+  )
+  t.deepEqual(
+    batches[0]?.records.map(({ key, value, headers }) => [key?.[0], value?.[0], headers?.[0]?.[1][0]]),
+    [1, 2, 3, 4].map((n) => [n, n, n]),
+  )
+})
