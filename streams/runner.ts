@@ -142,7 +142,8 @@ export function createRunner(options: RunnerOptions): Runner {
     options.onFatal(error)
   }
 
-  const targetOf = (one: Owned): CommitTarget[] => (one.running === null || one.isBroken ? [] : [{ topic: one.brokerTopic, partition: one.partition, epoch: one.epoch, running: one.running }])
+  const targetOf = (one: Owned): CommitTarget[] =>
+    one.running === null || one.isBroken ? [] : [{ topic: one.brokerTopic, partition: one.partition, epoch: one.epoch, running: one.running }]
   const commit = (which: readonly Owned[]): Promise<void> => committer?.commit(which.flatMap(targetOf)) ?? Promise.resolve()
 
   /** C5, C6: pause over the limit, resume at half of it. */
