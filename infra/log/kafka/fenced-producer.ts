@@ -61,11 +61,10 @@ export async function openFencedProducer(connection: Connection, name: string, o
     try {
       for (const request of isOneByOne ? records.map((record) => [record]) : requestsOf(records)) {
         asked = request
-        appended.push(
-          ...(await writeFitting(request, (topicMessages, compression) =>
-            transaction.sendBatch({ acks: -1, topicMessages, ...(compression === undefined ? {} : { compression }) }),
-          )),
+        const written = await writeFitting(request, (topicMessages, compression) =>
+          transaction.sendBatch({ acks: -1, topicMessages, ...(compression === undefined ? {} : { compression }) }),
         )
+        for (const one of written) appended.push(one)
       }
       if (offsets !== undefined) await transaction.sendOffsets(sentOffsets(offsets))
       await transaction.commit()

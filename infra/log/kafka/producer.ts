@@ -229,7 +229,7 @@ export class KafkaProducer implements LogProducer {
 
   /** In order; `done` grows with each request that is acknowledged. */
   async #write(records: readonly OutRecord[], done: Appended[]): Promise<void> {
-    for (const request of requestsOf(records)) done.push(...(await this.#request(request)))
+    for (const request of requestsOf(records)) for (const one of await this.#request(request)) done.push(one)
   }
 
   async #request(records: readonly OutRecord[]): Promise<Appended[]> {
