@@ -99,6 +99,8 @@ interface Owned {
   isBroken: boolean
 }
 
+type StartsOf = (topic: string) => Promise<ReadonlyMap<number, bigint>>
+
 /** What `sluice ps` says of it. */
 const OPENING = 'being opened: what it goes on from is read from the log'
 
@@ -201,7 +203,7 @@ export function createRunner(options: RunnerOptions): Runner {
     return one
   }
 
-  const assignOne = async (assignment: Assignment, one: Owned, logStart: bigint, begin: (start: StartAt) => void): Promise<StartAt> => {
+  const assignOne = async (assignment: Assignment, one: Owned, startsOf: StartsOf, begin: (start: StartAt) => void): Promise<StartAt> => {
     const { topic, partition } = one
     const { committed } = assignment
     const tp = { topic: assignment.topic, partition }
@@ -211,20 +213,21 @@ export function createRunner(options: RunnerOptions): Runner {
       if (target === undefined) throw new SluiceError('SLU_LOG_STALE_EPOCH', nameOf(assignment))
       await (committer as Committer).prove(target, logStart, given)
     }
-    const opening = openPartition({
-      parts: parts as MemberParts,
-      environment: one.environment,
-      topic,
-      partition,
-      committed,
-      logStart,
-      abort: one.abort,
-      sink: one.sink,
-      endOffset: () => consumer?.endOffset(tp) ?? null,
-      prove,
-    })
+    let logStart = 0n
     try {
-      const opened = await opening
+      if (committed === null) logStart = await one.sink.persist(async () => (await startsOf(tp.topic)).get(partition) ?? 0n)
+      const opened = await openPartition({
+        parts: parts as MemberParts,
+        environment: one.environment,
+        topic,
+        partition,
+        committed,
+        logStart,
+        abort: one.abort,
+        sink: one.sink,
+        endOffset: () => consumer?.endOffset(tp) ?? null,
+        prove,
+      })
       one.running = opened.running
       if (opened.nextOffset !== 'start') one.takenTo = opened.nextOffset
       const start = { ...tp, nextOffset: opened.nextOffset }
@@ -238,11 +241,15 @@ export function createRunner(options: RunnerOptions): Runner {
     }
   }
 
-  const logStarts = async (assignments: readonly Assignment[]): Promise<Map<string, bigint>> => {
-    const starts = new Map<string, bigint>()
-    const topics = new Set(assignments.filter((a) => a.committed === null).map((a) => a.topic))
-    for (const topic of topics) for (const range of await (admin as LogAdmin).ranges(topic)) starts.set(nameOf({ topic, partition: range.partition }), range.startOffset)
-    return starts
+  /** Where the partitions of a topic begin, asked once for all that open together; what failed is asked again. */
+  const logStarts = (): StartsOf => {
+    const asked = new Map<string, Promise<ReadonlyMap<number, bigint>>>()
+    return (topic) => {
+      const starts = asked.get(topic) ?? (admin as LogAdmin).ranges(topic).then((ranges) => new Map(ranges.map((range) => [range.partition, range.startOffset])))
+      asked.set(topic, starts)
+      starts.catch(() => asked.delete(topic))
+      return starts
+    }
   }
 
   const assigned = async (assignments: readonly Assignment[], begin: (start: StartAt) => void = () => {}): Promise<StartAt[]> => {
@@ -250,8 +257,8 @@ export function createRunner(options: RunnerOptions): Runner {
     telemetry.count(metricNames.rebalances, 1, { [attributeNames.function]: definition.name })
     const ones = assignments.map((a) => [a, own(a)] as const)
     try {
-      const starts = await logStarts(assignments)
-      const startAts = await Promise.all(ones.map(([a, one]) => assignOne(a, one, starts.get(nameOf(a)) ?? 0n, begin)))
+      const startsOf = logStarts()
+      const startAts = await Promise.all(ones.map(([a, one]) => assignOne(a, one, startsOf, begin)))
       hasAssigned = true
       return startAts
     } catch (thrown) {

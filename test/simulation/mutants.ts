@@ -108,8 +108,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'streams/runner.ts',
     edits: [
       [
-        '    const ones = assignments.map((a) => [a, own(a)] as const)\n    try {\n      const starts = await logStarts(assignments)\n',
-        '    try {\n      const starts = await logStarts(assignments)\n      const ones = assignments.map((a) => [a, own(a)] as const)\n',
+        '    const ones = assignments.map((a) => [a, own(a)] as const)\n    try {\n      const startsOf = logStarts()\n',
+        '    try {\n      const startsOf = logStarts()\n      for (const { topic } of assignments) await startsOf(topic)\n      const ones = assignments.map((a) => [a, own(a)] as const)\n',
       ],
     ],
     simulations: ['map', 'fold', 'task-key', 'task-partition', 'task-unordered', 'lambda'],

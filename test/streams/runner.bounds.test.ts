@@ -1,7 +1,8 @@
 /** How long a runner waits when it lets go, how much it holds, and what it says of how far it is: to the record and the millisecond. */
 import test from 'ava'
 import { partitionRows } from '../../cli/site-status.ts'
-import type { LogConsumer, LogTail, TailOptions } from '../../schemas/log.ts'
+import { SluiceError } from '../../schemas/errors.ts'
+import type { LogAdmin, LogConsumer, LogTail, TailOptions } from '../../schemas/log.ts'
 import type { Telemetry } from '../../schemas/ports.ts'
 import { defineFunction, type MapFunction, type TaskFunction, type WindowFunction } from '../../streams/define-function.ts'
 import { eavesdrop, runnerWorld, silent, text, wrapConsumers } from '../helpers/runner-world.ts'
@@ -226,4 +227,28 @@ test('runner bounds: what a partition cannot take in ends it as a defect, and no
   t.like(runner.partitions()[0], { state: 'held', code: 'SLU_INTERNAL' })
   await w.clock.advance(5000)
   t.is(w.log.committed('sluice.by-hand', first)?.nextOffset, 2n)
+})
+
+test('runner bounds: where the log cannot say yet where partitions begin, those that need it wait and say so, those that do not go on (B6)', async (t) => {
+  const w = runnerWorld(topics)
+  let refusals = 3
+  const driver = w.log.driver.bind(w.log)
+  Object.assign(w.log, {
+    driver: (name: string) => {
+      const own = driver(name)
+      const admin = own.admin()
+      const ranges: LogAdmin['ranges'] = (topic) => (refusals-- > 0 ? Promise.reject(new SluiceError('SLU_LOG_NOT_READY', `${topic}/1 has no leader`)) : admin.ranges(topic))
+      return { ...own, admin: () => ({ ...admin, topics: admin.topics.bind(admin), ranges }) }
+    },
+  })
+  w.log.append([...values(1), ...values(1, 1)])
+  w.log.setCommitted('sluice.by-hand', first, { nextOffset: 0n, metadata: '' })
+  const runner = w.runner(byHand(() => true).definition, 'p')
+  await runner.start()
+  await w.clock.advance(1)
+  t.is(runner.stats().in, 1)
+  t.regex(runner.partitions()[1]?.reason ?? '', /^being opened: .*SLU_LOG_NOT_READY.*in\/1 has no leader/)
+  await w.until('all', () => runner.drained())
+  t.is(runner.stats().in, 2)
+  t.is(runner.stats().rebalances, 1)
 })

@@ -13,6 +13,7 @@
  * session decides, not the connection. Membership is dynamic: static membership is beyond kafkajs' JoinGroup.
  * One file over 300 lines because it is one state machine.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   COMMIT_METADATA_BYTES_MAX,
   type Assignment,
@@ -28,7 +29,7 @@ import { deal, topicsOf } from './assigner.ts'
 import { FATAL_WHILE_READING, kafkaError, typeOf } from './errors.ts'
 import { FetchLoop } from './fetch-loop.ts'
 import { decide } from './group-protocol.ts'
-import { partitionsOf } from './leaders.ts'
+import { leaderOffsets, partitionsOf } from './leaders.ts'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, type Broker, type Cluster, type GroupResponse } from './kafkajs.ts'
 import { keyOf } from './positions.ts'
 import { createTroubles, type Troubles } from './troubles.ts'
@@ -229,12 +230,14 @@ export class GroupMember implements LogConsumer {
         const decision = this.#explain(error).code === 'SLU_LOG_CERTIFICATE' ? 'fatal' : decide(typeOf(error))
         if (decision === 'coordinator' || decision === 'again') {
           this.#troubles.failed(GROUP, this.#explain(error))
-          // Nothing is owned while joining: look the coordinator up again after a while.
+          // While joining nothing is owned. Where the runner could not open something, the others are let go in order (C4).
+          this.#state = 'revoking'
+          await this.#release(false)
+          // Look the coordinator up again after a while.
           this.#coordinator = null
           await this.#cluster.refreshMetadata().catch(() => {})
           await this.#pauseFor(backoffMs)
           backoffMs = Math.min(RETRY_MAX_MS, backoffMs * 2)
-          await this.#release(true)
           continue
         }
         ending = { decision, error }
@@ -327,29 +330,34 @@ export class GroupMember implements LogConsumer {
       const epoch = epochs.get(keyOf(start))
       if (epoch === undefined) return
       epochs.delete(keyOf(start))
-      await this.#fetchFrom([start], epoch)
+      await this.#fetchFrom(start, epoch)
     }
     const opened = this.#events?.assigned(assignments, (start) => void begin(start).catch(reject)) ?? Promise.resolve([])
     opened.then((starts) => Promise.all(starts.map(begin))).then(() => resolve(), reject)
     return promise
   }
 
-  async #fetchFrom(starts: readonly StartAt[], epoch: number): Promise<void> {
-    const fromStart = starts.filter((s) => s.nextOffset === 'start')
-    const topics = [...new Set(fromStart.map((s) => s.topic))].map((topic) => ({
-      topic,
-      fromBeginning: true,
-      partitions: fromStart.filter((s) => s.topic === topic).map(({ partition }) => ({ partition })),
-    }))
-    const begins = new Map(
-      (topics.length > 0 ? await this.#cluster.fetchTopicsOffset(topics) : []).flatMap(({ topic, partitions }) =>
-        partitions.map((p) => [keyOf({ topic, partition: p.partition }), BigInt(p.offset)] as const),
-      ),
-    )
-    for (const start of starts) {
-      if (this.#owned.get(keyOf(start))?.epoch !== epoch) continue
-      this.#fetch.add({ topic: start.topic, partition: start.partition }, start.nextOffset === 'start' ? (begins.get(keyOf(start)) ?? 0n) : start.nextOffset)
+  /** Where the start of the log is asked for, it is until its leader says: the others go on meanwhile (B6). */
+  async #fetchFrom({ topic, partition, nextOffset }: StartAt, epoch: number): Promise<void> {
+    const key = keyOf({ topic, partition })
+    const isOurs = (): boolean => this.#owned.get(key)?.epoch === epoch && !this.#isStopping
+    for (let backoffMs = RETRY_MIN_MS; isOurs(); backoffMs = Math.min(RETRY_MAX_MS, backoffMs * 2)) {
+      try {
+        const next = nextOffset === 'start' ? await this.#startOf(topic, partition) : nextOffset
+        if (!isOurs()) return
+        if (backoffMs > RETRY_MIN_MS) this.#partitionStalled({ topic, partition }, null)
+        this.#fetch.add({ topic, partition }, next)
+        return
+      } catch (error) {
+        this.#partitionStalled({ topic, partition }, error)
+        await delay(backoffMs)
+        await this.#cluster.refreshMetadata().catch(() => {})
+      }
     }
+  }
+
+  async #startOf(topic: string, partition: number): Promise<bigint> {
+    return (await leaderOffsets(this.#cluster, topic, [partition], 'start')).get(partition) ?? 0n
   }
 
   /** Resolves with why the ownership ended; null = we stop. */

@@ -246,16 +246,32 @@ test('kafka member: while its owner opens, what ends the ownership is heard, and
   t.deepEqual(w.told, ['assigned', 'lost', 'assigned', 'revoked'])
 })
 
-test('kafka member: an owner that can open nothing is asked again, after a while and not at once', async (t) => {
+test('kafka member: an owner that can open nothing lets go in order and is asked again, after a while and not at once', async (t) => {
   const w = world(t)
   const refused = Promise.reject(new SluiceError('SLU_LOG_NOT_READY', 't/0'))
   refused.catch(() => undefined)
   w.state.opens = refused
   await w.start()
-  await w.heard('lost', 2)
+  await w.heard('revoked', 2)
   w.state.opens = Promise.resolve()
   await until(() => w.told.at(-1) === 'assigned' || w.told.at(-1) === 'troubled no more')
   t.true(w.count('join') < 10, `${w.count('join')} joins`)
+})
+
+test('kafka member: a partition whose leader does not say where it begins is asked for it again; nothing is let go for that (B6)', async (t) => {
+  const w = world(t)
+  const asked: number[] = []
+  const ask: typeof w.cluster.fetchTopicsOffset = (topics) => {
+    const partition = topics[0]?.partitions[0]?.partition ?? -1
+    asked.push(partition)
+    if (partition === 0 && asked.length < 5) return Promise.reject(new kafkajs.KafkaJSProtocolError(Object.assign(new Error('no leader'), { type: 'LEADER_NOT_AVAILABLE' })))
+    return Promise.resolve([{ topic: TOPIC, partitions: [{ partition, offset: '3' }] }])
+  }
+  Object.assign(w.cluster, { fetchTopicsOffset: ask })
+  await w.start()
+  await until(() => asked.length === 5)
+  t.deepEqual(asked, [0, 1, 0, 0, 0])
+  t.deepEqual([w.told, w.count('join')], [['assigned'], 1])
 })
 
 test('kafka member: stopped while it connects it never joins, and its connection is closed when stop returns', async (t) => {
