@@ -3,7 +3,7 @@
  *
  * Owns: the command line, the sums, and how a bad seed is replayed. `--seeds N` (default 500) are dealt out evenly among the simulations named, or all;
  * they run on every core, or `--jobs N` of them. `--seed n` runs one seed of each. `--mutations` takes every guard away in turn and shows that the simulations notice
- * (mutants.ts), each within `--seeds N` of a simulation (default 1500: some guards are met once in several hundred). One JSON document at the end with --json:
+ * (mutants.ts), each within `--seeds N` of a simulation (default 6000: some guards are met once in a thousand). One JSON document at the end with --json:
  * `{seeds, lost, wrong, doubled, kills, bad[], simulations{<name>: sums}}`, or
  * `{mutants[], survivors[]}`. Exit codes: 0 no difference, 1 bad use, 3 some run was bad or a mutant survived.
  */
@@ -44,7 +44,7 @@ function commandOf(args: readonly string[]): Command | null {
         mutations: { type: 'boolean', default: false },
       },
     })
-    const seeds = Number(values.seed ?? values.seeds ?? (values.mutations ? 1500 : 500))
+    const seeds = Number(values.seed ?? values.seeds ?? (values.mutations ? 6000 : 500))
     const jobs = Number(values.jobs)
     const known = values.mutations ? MUTANTS.map(({ name }) => name) : Object.keys(SIMULATIONS)
     const isKnown = (name: string): boolean => known.includes(name) || (!values.mutations && simulationOf(name) !== undefined)
