@@ -4,7 +4,7 @@
  * Owns: logical names, timestamp type (W1: windowed inputs carry append time), cleanup, default partitions and retention, and the
  * `.late`/`.dlq` companions. `sluice topics apply` and `sluice start` create from here; nothing relies on auto-creation.
  */
-import type { TopicSpec } from './log.ts'
+import type { LogRecord, TopicSpec } from './log.ts'
 
 export interface TopicRow {
   readonly name: string
@@ -39,6 +39,9 @@ export const topicRow = (name: string, value: string, more: Partial<TopicRow> = 
 
 /** The name of a topic without the prefix of the site; one of somebody else's is left as it is. */
 export const logicalName = (topic: string, prefix: string): string => (topic.startsWith(prefix) ? topic.slice(prefix.length) : topic)
+
+/** A record of the logical `topic`, under that name. */
+export const localise = (record: LogRecord, topic: string): LogRecord => (record.topic === topic ? record : { ...record, topic })
 
 export const topics: readonly TopicRow[] = [
   topicRow('telemetry.dcgm', 'Prometheus text as dcgm-exporter prints it'),

@@ -10,6 +10,7 @@
 import { SluiceError } from '../schemas/errors.ts'
 import type { Committed, LogDriver, LogProducer, LogReader, LogRecord } from '../schemas/log.ts'
 import { attributeNames, metricNames } from '../schemas/telemetry-names.ts'
+import { localise } from '../schemas/topics.ts'
 import { isParkingByKey, isTransactional, type AnyFunction, type FunctionContext } from './define-function.ts'
 import { createCombineProcessor } from './combine.ts'
 import { decodeCombineMetadata, decodeWindowMetadata } from './commit-metadata.ts'
@@ -68,9 +69,6 @@ export interface Opened {
   readonly running: RunningPartition
   readonly nextOffset: bigint | 'start'
 }
-
-/** A record of the logical `topic`, under that name. */
-export const localise = (record: LogRecord, topic: string): LogRecord => (record.topic === topic ? record : { ...record, topic })
 
 /** Of logical topics. */
 const partitionCounts =

@@ -11,7 +11,7 @@
 import type { Codecs } from '../schemas/codec.ts'
 import { SluiceError } from '../schemas/errors.ts'
 import type { LogRecord, OutRecord } from '../schemas/log.ts'
-import { logicalName } from '../schemas/topics.ts'
+import { localise, logicalName } from '../schemas/topics.ts'
 import type { Emit, FunctionContext, LambdaContext, MapFunction, TaskFunction } from './define-function.ts'
 import { assertRecordSize, carrierOf, handed, sortEmits, synchronous, withCarrier } from './emits.ts'
 import { recordsOf, type LambdaBatchResponse } from './lambda-event.ts'
@@ -109,7 +109,7 @@ export function toLambda<T>(definition: MapFunction<T> | TaskFunction<T>, ports:
     for (const [partition, records] of recordsOf(event))
       for (const record of records) {
         try {
-          await handle({ ...record, topic: logicalName(record.topic, prefix) }, endMs)
+          await handle(localise(record, logicalName(record.topic, prefix)), endMs)
         } catch (error) {
           ports.onFailure?.(record, error)
           failures.push({ itemIdentifier: { partition, offset: Number(record.offset) } })

@@ -1,5 +1,5 @@
 /** Runners on the in-memory log under a virtual clock: one world per test. */
-import { createHash, createHmac } from 'node:crypto'
+import { nodeHashing } from '../../infra/hashing.ts'
 import type { ConsumerEvents, LogConsumer, LogDriver, LogRecord, OutRecord, TopicSpec } from '../../schemas/log.ts'
 import type { SluiceError } from '../../schemas/errors.ts'
 import type { Random, Telemetry } from '../../schemas/ports.ts'
@@ -64,7 +64,7 @@ export function runnerWorld(topics: Record<string, number | [number, Partial<Top
         codecs,
         clock,
         random: random ?? (() => 0.5),
-        hashing: { sha256: (bytes) => createHash('sha256').update(bytes).digest(), hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest() },
+        hashing: nodeHashing,
         telemetry,
         limits: { commitEveryMs: 100, ...limits },
         retry: { attemptsMax: 3, baseMs: 50, capMs: 400 },

@@ -1,8 +1,8 @@
 /** Per-key parking on real Kafka: the DLQ read back by a successor, among control records, and a redrive that restores order (D4). */
-import { createHash, createHmac } from 'node:crypto'
 import test from 'ava'
 import { redrive } from '../../cli/dlq.ts'
-import { systemClock } from '../../infra/clock.ts'
+import { nodeHashing } from '../../infra/hashing.ts'
+import { systemClock, systemRandom } from '../../infra/clock.ts'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
 import { SluiceError } from '../../schemas/errors.ts'
 import { defineFunction, type TaskFunction } from '../../streams/define-function.ts'
@@ -49,8 +49,8 @@ kafkaTest('kafka: a poison record holds its key back through a change of owner, 
       site: 'hall',
       codecs: testCodecs(),
       clock: systemClock,
-      random: Math.random,
-      hashing: { sha256: (bytes) => createHash('sha256').update(bytes).digest(), hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest() },
+      random: systemRandom,
+      hashing: nodeHashing,
       telemetry: silent,
       limits: { commitEveryMs: 50 },
       onFatal: (error) => t.fail(error.message),

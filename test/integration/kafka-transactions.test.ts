@@ -1,10 +1,10 @@
 /** Transactional functions on real Kafka: members killed by SIGKILL inside a transaction, where who reads committed finds every output once; partitions beside each other; one holder after another. */
 import { spawn } from 'node:child_process'
-import { createHash, createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { systemClock } from '../../infra/clock.ts'
+import { nodeHashing } from '../../infra/hashing.ts'
+import { systemClock, systemRandom } from '../../infra/clock.ts'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
 import { createCluster } from '../../infra/log/kafka/kafkajs.ts'
 import type { Committed, LogDriver } from '../../schemas/log.ts'
@@ -125,8 +125,8 @@ kafkaTest('kafka: the partitions of one transactional member write beside each o
     site: 'hall',
     codecs: testCodecs(),
     clock: systemClock,
-    random: Math.random,
-    hashing: { sha256: (bytes) => createHash('sha256').update(bytes).digest(), hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest() },
+    random: systemRandom,
+    hashing: nodeHashing,
     telemetry: silent,
     limits: {},
     onFatal: (error) => t.fail(error.message),

@@ -5,9 +5,9 @@
  * `offset`: the offset is in it, nothing is committed; `commit`: the broker has committed, the answer is not heard; `never`), after how many
  * transactions. Prints `stands` when it stands there, and `at <committed>` as the partition moves on.
  */
-import { createHash, createHmac } from 'node:crypto'
 import kafkajs from 'kafkajs'
-import { systemClock } from '../../infra/clock.ts'
+import { nodeHashing } from '../../infra/hashing.ts'
+import { systemClock, systemRandom } from '../../infra/clock.ts'
 import { createKafkaDriver } from '../../infra/log/kafka/driver.ts'
 import { SluiceError } from '../../schemas/errors.ts'
 import { defineFunction, type AnyFunction, type MapFunction, type TaskFunction } from '../../streams/define-function.ts'
@@ -75,8 +75,8 @@ const runner = createRunner({
   site: 'hall',
   codecs: testCodecs(),
   clock: systemClock,
-  random: Math.random,
-  hashing: { sha256: (bytes) => createHash('sha256').update(bytes).digest(), hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest() },
+  random: systemRandom,
+  hashing: nodeHashing,
   telemetry: silent,
   limits: { sessionMs: 2000 },
   onFatal: (error) => {

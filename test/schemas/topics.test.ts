@@ -1,5 +1,6 @@
 import test from 'ava'
-import { logicalName, topics, topicSpecs } from '../../schemas/topics.ts'
+import { localise, logicalName, topics, topicSpecs } from '../../schemas/topics.ts'
+import { record } from '../helpers/records.ts'
 
 test('topics: every name is listed once and companions carry the prefix too', (t) => {
   t.is(new Set(topics.map((x) => x.name)).size, topics.length)
@@ -45,4 +46,11 @@ test('topics: tables are compacted and never expire, their dead letters are not 
   const specs = new Map(topicSpecs({ prefix: '', partitions: 1, replication: 1, maxMessageBytes: 1 }).map((s) => [s.name, s]))
   for (const name of ['device.health', 'pool.health']) t.like(specs.get(name), { cleanup: 'compact', retentionMs: -1 })
   t.is(specs.get('device.health.dlq')?.cleanup, 'delete')
+})
+
+test('topics: what handlers see carries logical topic names, never the prefix', (t) => {
+  const given = record(1, { topic: 'hall.in' })
+  t.deepEqual(localise(given, 'in'), { ...given, topic: 'in' })
+  const same = record(1, { topic: 'in' })
+  t.is(localise(same, 'in'), same)
 })

@@ -5,7 +5,7 @@
  * Owns: the members of each function, the faults and their dates, and the calm at the end in which everything must come to rest.
  * It knows nothing of what the functions do; a checker listens (`Eyes`).
  */
-import { createHash, createHmac } from 'node:crypto'
+import { nodeHashing } from '../../infra/hashing.ts'
 import { SluiceError } from '../../schemas/errors.ts'
 import type { LogDriver } from '../../schemas/log.ts'
 import type { Random } from '../../schemas/ports.ts'
@@ -111,7 +111,7 @@ export class PipelineWorld {
       codecs,
       clock: process.clock,
       random: dice.random,
-      hashing: { sha256: (bytes) => createHash('sha256').update(bytes).digest(), hmacSha256: (key, bytes) => createHmac('sha256', key).update(bytes).digest() },
+      hashing: nodeHashing,
       telemetry: silent,
       limits: { commitEveryMs: 40, sessionMs: 500, ...spec.limits },
       retry: RETRY,

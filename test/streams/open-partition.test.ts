@@ -2,7 +2,7 @@ import test from 'ava'
 import type { Committed, LogDriver, LogProducer, LogReader } from '../../schemas/log.ts'
 import { defineFunction, type AnyFunction, type CombineFunction, type FoldFunction } from '../../streams/define-function.ts'
 import { createCombineProcessor } from '../../streams/combine.ts'
-import { localise, openPartition } from '../../streams/open-partition.ts'
+import { openPartition } from '../../streams/open-partition.ts'
 import { createPartitionSink } from '../../streams/partition-sink.ts'
 import { createPlaces } from '../../streams/places.ts'
 import { codecs, partitionWorld, settle } from '../helpers/partition-environment.ts'
@@ -134,11 +134,4 @@ test('open partition: metadata that cannot be read counts as lost: the partition
     await opened
     t.deepEqual(order, [...expected], metadata)
   }
-})
-
-test('open partition: what handlers see carries logical topic names, never the prefix', (t) => {
-  const given = record(1, { topic: 'hall.in' })
-  t.deepEqual(localise(given, 'in'), { ...given, topic: 'in' })
-  const same = record(1, { topic: 'in' })
-  t.is(localise(same, 'in'), same)
 })
