@@ -417,14 +417,11 @@ export function createWindowProcessor<T, G, P>(definition: WindowFunction<T, G, 
       return readMarker
     },
 
-    begin: (committed: Committed | null, rows, logStart = 0n) => {
+    begin: (committed: Committed | null, _rows, logStart = 0n) => {
       const metadata = committed === null ? null : decodeWindowMetadata(committed.metadata)
       let nextOffset = committed?.nextOffset ?? null
       if (committed !== null && metadata !== null) restore(metadata, committed.nextOffset)
-      else {
-        for (const row of rows.get(definition.partialsTopic) ?? []) readMarker(row)
-        nextOffset = restoreFromMarkers(nextOffset, logStart)
-      }
+      else nextOffset = restoreFromMarkers(nextOffset, logStart)
       position = nextOffset ?? 0n
       return { nextOffset: nextOffset ?? 'start', effects: firstEffects() }
     },

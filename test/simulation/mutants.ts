@@ -755,7 +755,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'markers-not-read-back',
     invariants: ['W6'],
     file: 'streams/window.ts',
-    edits: [['nextOffset = restoreFromMarkers(nextOffset, logStart)', 'said = nothingSaid()\n        nextOffset = restoreFromMarkers(nextOffset, logStart)']],
+    edits: [['nextOffset = restoreFromMarkers(nextOffset, logStart)', '{\n        said = nothingSaid()\n        nextOffset = restoreFromMarkers(nextOffset, logStart)\n      }']],
     simulations: ['windows'],
   },
   {

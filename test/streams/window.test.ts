@@ -83,6 +83,12 @@ const begin = (p: PartitionProcessor): PartitionProcessor => {
   p.begin(null, new Map())
   return p
 }
+/** What it is given of the partials topic before it begins. */
+const told = (p: PartitionProcessor, rows: readonly LogRecord[]): PartitionProcessor => {
+  const take = p.restore?.()
+  for (const row of rows) take?.(row)
+  return p
+}
 const run = (p: PartitionProcessor, ...records: LogRecord[]): Effects => p.process(records, (records.at(-1)?.offset ?? -1n) + 1n)
 const partials = (e: Effects): { end: number; ids: string[]; delta: number; first: number; last: number; partial: boolean }[] =>
   e.batches.flatMap((b) => b.records.filter((r) => r.partition === undefined && r.topic === 'partials').map((r) => JSON.parse(String(r.value))))
@@ -225,7 +231,7 @@ test('window: lost metadata is taken from the partition’s own last marker; wit
     .filter((r) => r.partition === 0)
     .map((r, i): LogRecord => ({ ...record(i, 0), topic: 'partials', value: r.value }))
   const found = processor()
-  found.begin({ nextOffset: 0n, metadata: '' }, new Map([['partials', rows]]))
+  told(found, rows).begin({ nextOffset: 0n, metadata: '' }, new Map())
   const replay = run(found, record(0, 1), record(1, 17))
   t.deepEqual([partials(replay), replay.late.length, replay.skipped], [[], 0, 1])
   const lost = processor()
@@ -235,7 +241,7 @@ test('window: lost metadata is taken from the partition’s own last marker; wit
 
 test('window: an unreadable row among the partials never keeps a partition from opening (W6, D6)', (t) => {
   const p = processor()
-  t.notThrows(() => p.begin({ nextOffset: 0n, metadata: '' }, new Map([['partials', [{ ...record(0, 0), value: Buffer.from('garbage') }]]])))
+  t.notThrows(() => told(p, [{ ...record(0, 0), value: Buffer.from('garbage') }]).begin({ nextOffset: 0n, metadata: '' }, new Map()))
 })
 
 test('window: a partition whose first record is refused misses nothing: its windows are never partial (W6)', (t) => {
@@ -302,14 +308,14 @@ test('window: an offset moved by hand below what was read begins where the open 
     .map((r, i): LogRecord => ({ ...record(i, 0), topic: 'partials', value: r.value }))
   t.like(markers(closing)[0], { closedThroughMs: 10, readThrough: '5', neededFrom: '0' })
   const moved = processor()
-  t.is(moved.begin({ nextOffset: 3n, metadata: '' }, new Map([['partials', rows]])).nextOffset, 0n)
+  t.is(told(moved, rows).begin({ nextOffset: 3n, metadata: '' }, new Map()).nextOffset, 0n)
   const again = run(moved, ...log, record(5, 27))
   t.deepEqual(
     partials(again).map((x) => [x.end, x.ids, x.partial]),
     [[20, ['r1', 'r2', 'r3', 'r4'], false]],
   )
   const expired = processor()
-  t.is(expired.begin({ nextOffset: 3n, metadata: '' }, new Map([['partials', rows]]), 2n).nextOffset, 3n, 'the log holds it no more')
+  t.is(told(expired, rows).begin({ nextOffset: 3n, metadata: '' }, new Map(), 2n).nextOffset, 3n, 'the log holds it no more')
   t.true(partials(run(expired, ...log.slice(3), record(5, 27)))[0]?.partial)
 })
 
